@@ -1,0 +1,23 @@
+// Loops over contiguous f32, with the SIMD width chosen at run time.
+#pragma once
+
+#include <cstddef>
+
+#include "core/lanes.h"
+
+namespace reel::simd {
+
+// One instruction over n elements; `out` may be one of the operands.
+void run(lanes::Code code, const float* a, const float* b, const float* c, float* out, size_t n);
+
+float sum(const float* a, size_t n);
+float dot(const float* a, const float* b, size_t n);
+float max(const float* a, size_t n);  // -inf for n = 0; NaN where one is
+void add_to(float* out, const float* a, size_t n);           // out += a
+void axpy(float* out, float k, const float* a, size_t n);    // out += k a
+// out = exp(a - shift), and its sum
+float exp_shifted(const float* a, float shift, float* out, size_t n);
+
+const char* target();  // what was chosen, "AVX3" and so on
+
+}  // namespace reel::simd

@@ -1,0 +1,134 @@
+// Plans are kept under the structure they were made for, and the least recently used go first.
+#include <list>
+#include <unordered_map>
+
+#include "core/plan/plan.h"
+#include "core/plan/run.h"
+
+namespace reel::plan {
+
+namespace {
+
+constexpr size_t kMostPlans = 256;
+constexpr size_t kMostBytes = size_t{128} << 20;
+
+class Cache {
+ public:
+  // The plan for what is pending; made where its structure is new.
+  const Plan& find(const Pending& pending) {
+    for (auto [it, end] = index_.equal_range(pending.hash); it != end; ++it) {
+      const auto plan = it->second;
+      if ((*plan)->words != pending.words) continue;
+      ++stats_.plans_found;
+      order_.splice(order_.begin(), order_, plan);
+      return *order_.front();
+    }
+    ++stats_.plans_built;
+    order_.push_front(make(pending));
+    bytes_ += order_.front()->bytes();
+    index_.emplace(pending.hash, order_.begin());
+    while (order_.size() > 1 && (order_.size() > kMostPlans || bytes_ > kMostBytes)) drop_oldest();
+    return *order_.front();
+  }
+
+  // A plan larger than a cache should hold is not kept beyond its run.
+  void trim() {
+    if (bytes_ > kMostBytes) drop_oldest();
+  }
+
+  TapeStats stats() const {
+    TapeStats stats = stats_;
+    stats.plans_cached = order_.size();
+    stats.arena_bytes = static_cast<uint64_t>(scratch_bytes());
+    return stats;
+  }
+
+  static std::unique_ptr<Plan> make(const Pending& pending) {
+    std::unique_ptr<Plan> plan = lower(graph_of(pending));
+    lay_out(*plan);
+    plan->words = pending.words;
+    plan->hash = pending.hash;
+    return plan;
+  }
+
+ private:
+  using Order = std::list<std::unique_ptr<Plan>>;
+
+  void drop_oldest() {
+    const auto last = std::prev(order_.end());
+    bytes_ -= (*last)->bytes();
+    for (auto [it, end] = index_.equal_range((*last)->hash); it != end; ++it) {
+      if (it->second == last) {
+        index_.erase(it);
+        break;
+      }
+    }
+    order_.erase(last);
+  }
+
+  Order order_;
+  std::unordered_multimap<uint64_t, Order::iterator> index_;
+  size_t bytes_ = 0;
+  TapeStats stats_;
+};
+
+thread_local Cache cache;
+thread_local Pending scratch;
+
+// The call that failed takes those with it that need its value; the others wait for the next time.
+void after_failure(Tape& tape, const std::vector<Node*>& nodes) {
+  for (Node* n : nodes) {
+    Tape::retain(n);
+    for (uint32_t k = 0; k < n->inputs; ++k) {
+      if (n->in[k]->state == State::failed) n->state = State::failed;
+    }
+  }
+  for (Node* n : nodes) {
+    if (n->state == State::pending) tape.add_pending(n);
+  }
+  for (Node* n : nodes) {
+    if (n->state == State::failed) tape.drop_inputs(n);
+  }
+  for (Node* n : nodes) Tape::release(n);
+}
+
+// Nodes forget their inputs, unless a gradient may still be asked for.
+void after_success(Tape& tape, const Pending& run) {
+  for (size_t k = run.nodes.size(); k-- > 0;) {
+    if (!run.stays[k]) continue;  // freed already, by the last that read it
+    Node* n = run.nodes[k];
+    if (!n->requires_grad || n->released) tape.drop_inputs(n);
+  }
+}
+
+}  // namespace
+
+size_t Plan::bytes() const {
+  return words.size() * 8 + values.size() * sizeof(PlannedValue) + roots.size() * sizeof(Root) +
+         steps.size() * sizeof(Step) + inputs.size() * sizeof(Id) + ops.size() * 9;
+}
+
+void run_pending(Tape& tape, const std::vector<Node*>& pending) {
+  Pending run_now;
+  std::swap(run_now, scratch);  // its vectors keep their memory from run to run
+  read_structure(pending, run_now);
+  try {
+    run(cache.find(run_now), run_now);
+    cache.trim();
+  } catch (...) {
+    after_failure(tape, run_now.nodes);
+    throw;
+  }
+  after_success(tape, run_now);
+  if (run_now.words.capacity() < (size_t{1} << 20)) std::swap(run_now, scratch);
+}
+
+std::string pending_text(const std::vector<Node*>& pending) {
+  Pending now;
+  read_structure(pending, now);
+  return text(*Cache::make(now));
+}
+
+TapeStats cache_stats() { return cache.stats(); }
+
+}  // namespace reel::plan

@@ -1,0 +1,194 @@
+#include "core/plan/run.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "core/kernels/pointwise.h"
+#include "core/plan/plan.h"
+#include "core/structural.h"
+
+namespace reel::plan {
+
+namespace {
+
+constexpr size_t kFewInputs = 8;
+
+bool in_double(const Exec& call) {
+  if (call.out.dtype == DType::f64) return true;
+  for (const Array& a : call.in) {
+    if (a.dtype == DType::f64) return true;
+  }
+  return false;
+}
+
+std::span<const int64_t> list_of(const Node* node) {
+  return node->list ? std::span<const int64_t>(*node->list) : std::span<const int64_t>();
+}
+
+// Scratch memory of this thread, for one running plan at a time.
+struct Scratch {
+  Buffer memory;
+  int64_t bytes = 0;
+  std::byte* at_least(int64_t wanted) {
+    if (wanted > bytes) {
+      memory = {};
+      bytes = 0;
+      memory = Buffer(static_cast<size_t>(wanted));
+      bytes = wanted;
+    }
+    static const bool poison = std::getenv("REEL_POISON") != nullptr;  // nothing is left from the last run
+    if (poison && bytes > 0) std::memset(memory.data(), 0xff, static_cast<size_t>(bytes));
+    return memory.data();
+  }
+};
+thread_local Scratch scratch;
+
+// Bases of all roots; buffers of what stays.
+struct Memory {
+  std::vector<std::byte*> base;
+  std::vector<Buffer> own;
+
+  Memory(const Plan& plan, const Pending& pending) : base(plan.roots.size()), own(plan.roots.size()) {
+    std::byte* arena = scratch.at_least(plan.arena_bytes);
+    for (size_t r = 0; r < plan.roots.size(); ++r) {
+      const Root& root = plan.roots[r];
+      switch (root.home) {
+        case Home::leaf: base[r] = pending.leaves[static_cast<size_t>(root.leaf)]->array().data; break;
+        case Home::scratch: base[r] = arena + root.offset; break;
+        case Home::own:
+          own[r] = Buffer(static_cast<size_t>(root.bytes));
+          base[r] = own[r].data();
+          break;
+      }
+    }
+  }
+
+  Array array(const Plan& plan, Id id) const {
+    const PlannedValue& v = plan.values[static_cast<size_t>(id)];
+    return {base[static_cast<size_t>(v.root)] + v.offset, v.dtype, v.shape, v.strides};
+  }
+};
+
+void run_step(const Plan& plan, const Step& step, const Memory& memory, const Pending& pending) {
+  Array few[kFewInputs];
+  std::vector<Array> many;
+  Array* in = few;
+  if (step.inputs > kFewInputs) {
+    many.resize(step.inputs);
+    in = many.data();
+  }
+  for (uint32_t k = 0; k < step.inputs; ++k) in[k] = memory.array(plan, plan.inputs[step.first_in + k]);
+  const Array out = memory.array(plan, step.out);
+  switch (step.what) {
+    case Do::copy: return copy(in[0], out);
+    case Do::zero:
+      std::memset(out.data, 0, static_cast<size_t>(out.shape.numel()) * size_of(out.dtype));
+      return;
+    case Do::put: {
+      const Node* node = pending.nodes[static_cast<size_t>(step.node)];
+      put(in[0], place_of(*node->list, static_cast<size_t>(step.part)), step.inputs > 1 ? &in[1] : nullptr, out,
+          step.add);
+      return;
+    }
+    case Do::call: {
+      const Node* node = pending.nodes[static_cast<size_t>(step.node)];
+      run_call({*node->op, node->attrs, list_of(node), {in, step.inputs}, out, step.add});
+      return;
+    }
+  }
+}
+
+Array contiguous(const Array& in, Buffer& room) {
+  if (in.contiguous()) return in;
+  room = Buffer(static_cast<size_t>(in.shape.numel()) * size_of(in.dtype));
+  Array out{room.data(), in.dtype, in.shape, row_major(in.shape)};
+  copy(in, out);
+  return out;
+}
+
+// A view of the input's memory if its strides allow, else of a copy.
+std::unique_ptr<Value> view_of(Node* node, const Value& input) {
+  const Array in = node->in[0]->array();
+  Array out{in.data, node->dtype, node->shape, {}};
+  if (node->op->view(in, node->attrs, out)) {
+    const int64_t shift = (out.data - in.data) / static_cast<int64_t>(size_of(in.dtype));
+    return std::make_unique<Value>(Value{input.buffer, input.offset + shift, out.strides});
+  }
+  Buffer room;
+  const Array flat = contiguous(in, room);
+  out.data = flat.data;
+  if (!node->op->view(flat, node->attrs, out)) fail("[{}] a contiguous input cannot be viewed", node->op->name);
+  return std::make_unique<Value>(Value{room, (out.data - flat.data) / static_cast<int64_t>(size_of(in.dtype)), out.strides});
+}
+
+}  // namespace
+
+int64_t scratch_bytes() { return scratch.bytes; }
+
+void run_call(const Exec& call) {
+  const Op& op = call.op;
+  if (op.lanes) return run_pointwise(op.program, call.in, call.out, call.attrs.f);
+  if (op.bytes) return op.bytes(call);
+  const Kernel kernel = in_double(call) ? op.f64 : op.f32;
+  if (!kernel) call.fail("has no kernel for {}", name_of(call.out.dtype));
+  kernel(call);
+}
+
+void run_alone(Node* node) {
+  Tape& tape = *node->tape;
+  const Op& op = *node->op;
+  try {
+    if (op.view) {
+      node->value = view_of(node, *node->in[0]->value);
+    } else {
+      std::vector<Array> in(node->inputs);
+      std::vector<Buffer> copies(node->inputs);
+      for (uint32_t k = 0; k < node->inputs; ++k) {
+        in[k] = node->in[k]->array();
+        if (op.kind != Kind::pointwise && !op.strided) in[k] = contiguous(in[k], copies[k]);
+      }
+      auto value = std::make_unique<Value>();
+      value->buffer = Buffer(static_cast<size_t>(node->shape.numel()) * size_of(node->dtype));
+      value->strides = row_major(node->shape);
+      run_call({op, node->attrs, list_of(node), in, {value->buffer.data(), node->dtype, node->shape, value->strides}});
+      node->value = std::move(value);
+    }
+  } catch (const Error& e) {
+    throw Error(e.what() + at(node->where));
+  }
+  node->state = State::ready;
+  tape.no_longer_pending(node);
+  if (!node->requires_grad) tape.drop_inputs(node);
+}
+
+void run(const Plan& plan, const Pending& pending) {
+  const Memory memory(plan, pending);
+  const Step* current = nullptr;
+  try {
+    for (const Step& step : plan.steps) {
+      current = &step;
+      run_step(plan, step, memory, pending);
+    }
+  } catch (const Error& e) {
+    const auto k = static_cast<size_t>(current->node);
+    if (current->node < 0) throw;
+    pending.nodes[k]->state = State::failed;
+    throw Error(e.what() + at(pending.nodes[k]->where));
+  }
+  for (size_t k = 0; k < pending.nodes.size(); ++k) {
+    if (!plan.stays[k]) continue;
+    const PlannedValue& v = plan.values[plan.leaves + k];
+    const auto root = static_cast<size_t>(v.root);
+    const auto width = static_cast<int64_t>(size_of(v.dtype));
+    auto value = std::make_unique<Value>(Value{memory.own[root], v.offset / width, v.strides});
+    if (plan.roots[root].home == Home::leaf) {
+      const Value& leaf = *pending.leaves[static_cast<size_t>(plan.roots[root].leaf)]->value;
+      value->buffer = leaf.buffer;
+      value->offset += leaf.offset;
+    }
+    pending.nodes[k]->value = std::move(value);
+    pending.nodes[k]->state = State::ready;
+  }
+}
+
+}  // namespace reel::plan

@@ -1,0 +1,132 @@
+// The tape: nodes in the order of their recording, and what happens to them.
+//
+// A node is a call of an op, or a leaf with a value. Handles and the calls that read a node keep it alive. A pending
+// node has not been computed; a flush computes all pending nodes at once (plan/plan.h), and those that nobody holds
+// any more are freed, without recursion.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/op.h"
+
+namespace reel {
+
+class Tape;
+
+// A computed value: which memory, and how it is read.
+struct Value {
+  Buffer buffer;
+  int64_t offset = 0;  // in elements
+  Strides strides{};
+};
+
+// What only variables have. The handle's node is the identity; calls read its present version, a node of its own, so
+// that an update in place can leave the old version to those that were recorded before.
+struct Variable {
+  Node* version = nullptr;  // counted
+  Tensor grad;
+};
+
+enum class State : uint8_t {
+  pending,   // recorded, not computed
+  ready,     // has its value (leaves always)
+  failed,    // its computation threw
+};
+
+struct Node {
+  const Op* op = nullptr;  // null for leaves
+  Tape* tape = nullptr;
+  Node** in = nullptr;
+  uint32_t inputs = 0;
+  uint32_t handles = 0;  // Tensors that hold it
+  uint32_t readers = 0;  // nodes that have it as input
+  State state = State::pending;
+  DType dtype = DType::f32;
+  bool requires_grad = false;
+  bool released = false;  // its history was consumed by backward()
+  Shape shape;
+  Attrs attrs;
+  Where where;
+
+  std::unique_ptr<std::vector<int64_t>> list;
+  std::unique_ptr<Value> value;
+  std::unique_ptr<Variable> variable;
+  Node* owner = nullptr;  // a version's variable; null when that is gone
+
+  // Links of the history: nodes that require a gradient and still know their inputs, in tape order.
+  Node* before = nullptr;
+  Node* after = nullptr;
+  bool in_history = false;
+
+  int64_t pending_at = -1;  // position in the tape's list of pending nodes
+  int64_t mark = -1;        // scratch of differentiation
+  int64_t index = -1;       // scratch of planning
+  Node* few[3] = {};        // storage of `in` where three are enough
+
+  bool leaf() const { return op == nullptr; }
+  Array array() const;  // of a ready node
+};
+
+class Tape {
+ public:
+  static Tape& current();  // the calling thread's
+
+  Node* leaf(DType dtype, const Shape& shape);
+  Node* call(const Op& op, std::span<Node* const> in, Call&& call, Where where);
+  void make_variable(Node* node);
+
+  // Computes all pending nodes. Those marked `released` lose their history afterwards.
+  void flush();
+  const std::vector<Node*>& pending() const { return pending_; }  // with gaps (null) where nodes died
+  void add_pending(Node* node);
+  void no_longer_pending(Node* node);
+  void drop_inputs(Node* node);
+  void unlink_history(Node* node);
+  Node* newest_history() const { return newest_; }
+
+  static void retain(Node* node) { ++node->handles; }
+  static void release(Node* node) {
+    if (--node->handles == 0 && node->readers == 0) node->tape->free_dead(node);
+  }
+  void add_reader(Node* node) { ++node->readers; }
+  void remove_reader(Node* node) {
+    if (--node->readers == 0 && node->handles == 0) free_dead(node);
+  }
+
+  bool grad_enabled = true;
+  bool eager = false;
+  uint64_t recorded = 0;
+  uint64_t live = 0;
+
+  ~Tape();
+  Tape();
+
+ private:
+  friend struct TapeOwner;
+  Node* allocate();
+  void free_dead(Node* node);
+  void forget(Node* node);
+  void keep_constant(Node* node);
+  void compact_pending();
+
+  std::vector<std::unique_ptr<std::byte[]>> slabs_;
+  std::vector<Node*> free_;
+  std::vector<Node*> pending_, running_;
+  std::vector<Node*> dead_;  // worklist of free_dead
+  bool freeing_ = false;
+  bool orphaned_ = false;  // its thread has ended; the last node frees it
+  size_t pending_dead_ = 0;
+  Node* newest_ = nullptr;
+};
+
+// The array of a node's value, computing what is pending if need be.
+Array evaluated(const Tensor& tensor);
+// The memory of a variable, for an update in place: whatever was recorded before keeps the old value.
+Array writable(const Tensor& variable);
+
+// Throws unless the tensor holds something that this thread may use.
+Node* checked(const Tensor& tensor, std::string_view op, Where where);
+std::string at(Where where);  // " (file:line)"
+
+}  // namespace reel

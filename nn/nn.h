@@ -1,0 +1,10 @@
+// All modules.
+#pragma once
+
+#include "nn/attention.h"
+#include "nn/cells.h"
+#include "nn/init.h"
+#include "nn/layers.h"
+#include "nn/module.h"
+#include "nn/recurrent.h"
+#include "nn/safetensors.h"

@@ -1,0 +1,231 @@
+// Cross entropy in one pass over the logits, and its gradient in another.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "core/kernels/parallel.h"
+#include "core/structural.h"
+#include "core/tape.h"
+#include "ops/arithmetic.h"
+#include "ops/losses.h"
+#include "ops/reductions.h"
+#include "ops/rows.h"
+#include "ops/softmax.h"
+#include "ops/targets.h"
+
+namespace reel {
+
+namespace {
+
+// i[0] is the index to ignore, f[0] the share of a target that is spread over all classes.
+
+void cross_entropy_kernel(const Exec& e) {
+  const int64_t n = classes_of(e.in[0]);
+  const int64_t* targets = checked_targets(e, n);
+  const auto smoothing = static_cast<float>(e.attrs.f[0]);
+  parallel_for(e.out.shape.numel(), n * 4, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* x = e.in[0].as<float>() + row * n;
+      float& loss = e.out.as<float>()[row] = 0;
+      if (targets[row] == e.attrs.i[0]) continue;
+      const MaxAndSum r = max_and_sum_of_exp(x, n);
+      loss = std::log(r.sum) + (1 - smoothing) * (r.max - x[targets[row]]);
+      if (smoothing > 0)
+        loss += smoothing * (r.max - simd::sum(x, static_cast<size_t>(n)) / static_cast<float>(n));
+    }
+  });
+}
+
+void cross_entropy_grad_kernel(const Exec& e) {
+  const int64_t n = classes_of(e.in[0]);
+  const int64_t* targets = checked_targets(e, n);
+  const auto smoothing = static_cast<float>(e.attrs.f[0]);
+  parallel_for(e.in[1].shape.numel(), n * 4, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      float* dx = e.out.as<float>() + row * n;
+      if (targets[row] == e.attrs.i[0]) {
+        std::fill(dx, dx + n, 0.f);
+        continue;
+      }
+      const float* x = e.in[0].as<float>() + row * n;
+      const auto size = static_cast<size_t>(n);
+      const float dy = e.in[2].as<float>()[row];
+      const float factor = dy / simd::exp_shifted(x, simd::max(x, size), dx, size);
+      const float everywhere = dy * smoothing / static_cast<float>(n);
+      for (int64_t c = 0; c < n; ++c) dx[c] = dx[c] * factor - everywhere;
+      dx[targets[row]] -= dy * (1 - smoothing);
+    }
+  });
+}
+
+// The reference, from the definition: for each row that counts, log p and the smoothed target distribution q
+// of each class.
+template <class Row>
+void reference(const Exec& e, const Row& at_row) {
+  const int64_t n = classes_of(e.in[0]);
+  const int64_t* targets = checked_targets(e, n);
+  std::vector<double> log_p(static_cast<size_t>(n)), q(log_p.size());
+  for (int64_t row = 0; row < e.in[1].shape.numel(); ++row) {
+    if (targets[row] == e.attrs.i[0]) continue;
+    const double* x = e.in[0].as<double>() + row * n;
+    double max = x[0], sum = 0;
+    for (int64_t c = 1; c < n; ++c) max = std::isnan(x[c]) ? x[c] : std::max(max, x[c]);
+    for (int64_t c = 0; c < n; ++c) sum += std::exp(x[c] - max);
+    for (int64_t c = 0; c < n; ++c) {
+      log_p[static_cast<size_t>(c)] = x[c] - max - std::log(sum);
+      q[static_cast<size_t>(c)] =
+          e.attrs.f[0] / static_cast<double>(n) + (c == targets[row] ? 1 - e.attrs.f[0] : 0);
+    }
+    at_row(row, log_p, q);
+  }
+}
+
+void cross_entropy_reference(const Exec& e) {
+  auto* y = e.out.as<double>();
+  std::fill(y, y + e.out.shape.numel(), 0.0);
+  reference(e, [&](int64_t row, const std::vector<double>& log_p, const std::vector<double>& q) {
+    for (size_t c = 0; c < q.size(); ++c) y[row] -= q[c] == 0 ? 0 : q[c] * log_p[c];
+  });
+}
+
+void cross_entropy_grad_reference(const Exec& e) {
+  auto* dx = e.out.as<double>();
+  std::fill(dx, dx + e.out.shape.numel(), 0.0);
+  reference(e, [&](int64_t row, const std::vector<double>& log_p, const std::vector<double>& q) {
+    for (size_t c = 0; c < q.size(); ++c) {
+      dx[static_cast<size_t>(row) * q.size() + c] = (std::exp(log_p[c]) - q[c]) * e.in[2].as<double>()[row];
+    }
+  });
+}
+
+Tensor cross_entropy_grad(const Tensor& x, const Tensor& targets, const Tensor& dy, const Attrs& attrs);
+
+std::vector<Sample> fused_samples(Tensor (*f)(std::span<const Tensor>, const Attrs&), bool with_dy) {
+  const auto sample = [&](Shape x, Shape rows, int64_t classes, const Attrs& attrs, double high = 2) {
+    std::vector<Shape> shapes = {x};
+    if (with_dy) shapes.push_back(rows);
+    return Sample{shapes, [=](std::span<const Tensor> in) { return f(in, attrs); }, -high, high, {rows},
+                  classes};
+  };
+  const Attrs plain{.i = {-100}, .f = {}}, smooth{.i = {-100}, .f = {0.1}}, ignoring{.i = {1}, .f = {0.3}};
+  return {sample({4, 5}, {4}, 5, plain),          sample({3}, {}, 3, plain),
+          sample({2, 3, 19}, {2, 3}, 19, smooth), sample({6, 3}, {6}, 3, ignoring),
+          sample({3, 1}, {3}, 1, plain),          sample({0, 3}, {0}, 3, smooth),
+          sample({2, 600}, {2}, 600, smooth, 20), sample({37, 2}, {37}, 2, ignoring)};
+}
+
+const Op cross_entropy_op{
+    .name = "cross_entropy",
+    .doc = "y = log sum e^x - sum q x over the last axis; q = 1 - s at the target plus s / classes everywhere; "
+           "0 where the target is ignored. x [.., classes], targets [..]",
+    .shape = target_rows,
+    .vjp = [](Vjp& g) { g[0] = cross_entropy_grad(g.x(0), g.x(1), g.dy, g.attrs()); },
+    .f32 = cross_entropy_kernel,
+    .f64 = cross_entropy_reference,
+    .samples =
+        [] {
+          const auto rows = [](std::span<const Tensor> x, const Attrs& attrs) {
+            return cross_entropy(x[0], x[1], {attrs.i[0], attrs.f[0], {}, Reduction::none});
+          };
+          std::vector<Sample> samples = fused_samples(rows, false);
+          const auto weighted = [](double smoothing) {
+            return [=](std::span<const Tensor> x) { return cross_entropy(x[0], x[2], {2, smoothing, x[1]}); };
+          };
+          samples.push_back({{{7, 4}, {4}}, weighted(0), 0.5, 2, {{7}}, 4});
+          samples.push_back({{{7, 4}, {4}}, weighted(0.2), 0.5, 2, {{7}}, 4});
+          return samples;
+        },
+    .bad =
+        [] {
+          const auto ids = [](std::vector<int64_t> t, Shape shape) { return Tensor::from(t, shape); };
+          return std::vector<BadSample>{
+              {[=] {
+                 return cross_entropy(zeros({2, 3}), ids({0, 3}, {2}));
+               },
+               "target 3 at position [1]"},
+              {[=] {
+                 return cross_entropy(zeros({1, 2, 3}), ids({0, -1}, {1, 2}));
+               },
+               "target -1 at position [0, 1]"},
+              {[=] {
+                 return cross_entropy(zeros({2, 3}), ids({0}, {1}));
+               },
+               "values [2, 3] and targets [1]"},
+              {[=] {
+                 return cross_entropy(zeros({2, 3}), zeros({2}));
+               },
+               "targets of dtype f32"},
+              {[=] {
+                 return cross_entropy(zeros({2, 3}), ids({0, 1}, {2}), {.label_smoothing = 2});
+               },
+               "smoothing 2"},
+              {[=] {
+                 return cross_entropy(zeros({2, 3}), ids({0, 1}, {2}), {.weight = zeros({2})});
+               },
+               "weight [2]"}};
+        },
+};
+const Register cross_entropy_registered(cross_entropy_op);
+
+const Op cross_entropy_grad_op{
+    .name = "cross_entropy_grad",
+    .doc = "y = (softmax x - q) dy by row, q the smoothed target; 0 where the target is ignored",
+    .shape =
+        [](Signature& s) {
+          target_rows(s);
+          s.shape = s.in(0);
+        },
+    .vjp =
+        [](Vjp& g) {
+          const Tensor x = g.x(0), targets = g.x(1), u = g.dy;
+          if (g.needs(0)) {
+            const Tensor p = softmax(x, -1);
+            const Tensor row = where(not_equal(targets, static_cast<double>(g.attrs().i[0])), g.x(2), 0.0);
+            g[0] = spread(row, -1, false, x.shape()) * p * (u - sum(u * p, -1, true));
+          }
+          if (g.needs(2)) {
+            const Tensor one = full(targets.shape(), 1, x.dtype());
+            g[2] = sum(u * cross_entropy_grad(x, targets, one, g.attrs()), -1);
+          }
+        },
+    .f32 = cross_entropy_grad_kernel,
+    .f64 = cross_entropy_grad_reference,
+    .samples =
+        [] {
+          return fused_samples(
+              [](auto x, const Attrs& attrs) { return cross_entropy_grad(x[0], x[2], x[1], attrs); }, true);
+        },
+};
+const Register cross_entropy_grad_registered(cross_entropy_grad_op);
+
+Tensor cross_entropy_grad(const Tensor& x, const Tensor& targets, const Tensor& dy, const Attrs& attrs) {
+  return record(cross_entropy_grad_op, {x, targets, dy}, attrs);
+}
+
+}  // namespace
+
+Tensor cross_entropy(Arg logits, Arg targets, const CrossEntropyOptions& options) {
+  const double smoothing = options.label_smoothing;
+  if (!(smoothing >= 0 && smoothing <= 1)) {
+    fail("[cross_entropy] label smoothing {}: want 0 to 1{}", smoothing, at(logits.where()));
+  }
+  const Attrs attrs{.i = {options.ignore_index}, .f = {smoothing}};
+  Tensor rows, weights;
+  if (options.weight.defined()) {
+    weights = target_weights(logits, targets, options.weight, options.ignore_index, "cross_entropy");
+  }
+  if (weights.defined() && smoothing > 0) {
+    // Each class of the smoothed part has its own weight: (1 - s) w[target] nll - s / classes sum w log p.
+    const Tensor log_p = log_softmax(logits, -1);
+    const Tensor spread_part = -mean(log_p * options.weight, -1);
+    const Tensor counts = not_equal(targets, static_cast<double>(options.ignore_index));
+    rows = (1 - smoothing) * weights * -take_target(log_p, targets, options.ignore_index) +
+           where(counts, smoothing * spread_part, 0.0);
+  } else {
+    rows = record(cross_entropy_op, {logits, targets}, attrs);
+    if (weights.defined()) rows = rows * weights;
+  }
+  return reduced(rows, weights, targets, options.ignore_index, options.reduction);
+}
+
+}  // namespace reel

@@ -1,0 +1,30 @@
+// What kernels of several ops do with a row of f32 that lies in one piece.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "core/kernels/simd.h"
+
+namespace reel {
+
+// log(sum exp x) = max + log(sum), one exponential an entry, nothing overflows. An empty row: -inf and 0. A
+// row whose maximum is infinite has a sum of NaN.
+struct MaxAndSum {
+  float max, sum;  // sum of exp(x - max)
+};
+inline MaxAndSum max_and_sum_of_exp(const float* x, int64_t n) {
+  constexpr int64_t kBlock = 512;
+  float room[kBlock];
+  MaxAndSum r{simd::max(x, static_cast<size_t>(n)), 0};
+  for (int64_t i = 0; i < n; i += kBlock) {
+    r.sum += simd::exp_shifted(x + i, r.max, room, static_cast<size_t>(std::min(kBlock, n - i)));
+  }
+  return r;
+}
+
+inline void scale(float* x, float factor, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] *= factor;
+}
+
+}  // namespace reel

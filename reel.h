@@ -1,0 +1,8 @@
+// All of reel.
+#pragma once
+
+#include "core/gradcheck.h"
+#include "core/tensor.h"
+#include "nn/nn.h"
+#include "ops/ops.h"
+#include "optim/optim.h"

@@ -1,0 +1,153 @@
+// Threads: a tape for each, handles that outlive their thread, the same bits from one thread and from several.
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <thread>
+
+#include "core/buffer.h"
+#include "core/kernels/parallel.h"
+#include "core/structural.h"
+#include "core/tape.h"
+#include "ops/arithmetic.h"
+#include "ops/matmul.h"
+#include "ops/shape.h"
+
+namespace reel {
+namespace {
+
+template <class F>
+void in_thread(const F& body) {
+  std::thread(body).join();
+}
+
+Tensor number(double x) { return Tensor::from(std::vector<double>{x}, {}); }
+
+TEST_CASE("a tensor of another thread is refused in a sentence, alive or ended") {
+  Tensor constant, pending, variable;
+  in_thread([&] {
+    constant = number(1);
+    pending = constant * 2.0;
+    variable = number(3).requires_grad_();
+  });
+  const char* sentence = "belongs to another thread's tape";
+  for (const Tensor& t : {constant, pending, variable}) {
+    CHECK(t.shape() == Shape{});
+    CHECK(t.dtype() == DType::f64);
+    CHECK_THROWS_WITH_AS(t + 1.0, doctest::Contains(sentence), Error);
+    CHECK_THROWS_WITH_AS(t.item(), doctest::Contains(sentence), Error);
+    CHECK_THROWS_WITH_AS(t.to_vector<float>(), doctest::Contains(sentence), Error);
+    CHECK_THROWS_WITH_AS(t.backward(), doctest::Contains(sentence), Error);
+    CHECK_THROWS_WITH_AS(grad(number(1), t), doctest::Contains(sentence), Error);
+    CHECK_THROWS_WITH_AS(Tensor(t).requires_grad_(), doctest::Contains(sentence), Error);
+  }
+  CHECK_THROWS_WITH_AS(variable.assign(number(1)), doctest::Contains(sentence), Error);
+  CHECK_THROWS_WITH_AS(writable(variable), doctest::Contains(sentence), Error);
+  Tensor mine = number(1).requires_grad_();
+  CHECK_THROWS_WITH_AS(mine.set_grad(constant), doctest::Contains(sentence), Error);
+  CHECK_THROWS_WITH_AS(mine.assign(constant), doctest::Contains(sentence), Error);
+  in_thread([&] { CHECK_THROWS_WITH_AS(mine * 2.0, doctest::Contains(sentence), Error); });
+  CHECK((mine * 2.0).item() == 2);
+}
+
+TEST_CASE("handles of an ended thread may be copied and dropped, in any order, without upsetting the counts") {
+  const size_t live = memory_use().live;
+  const uint64_t nodes = tape_stats().live_nodes;
+  for (int order = 0; order < 4; ++order) {
+    Tensors kept(4);
+    in_thread([&] {
+      kept[0] = full({1000}, 1.5);
+      kept[1] = slice(kept[0], 0, 1, 400);
+      eval({kept[0], kept[1]});
+      kept[2] = full({1000}, 2.0).requires_grad_();
+      kept[3] = kept[2] * kept[0];
+      sum_to(kept[3], {}).backward({}, {.retain_graph = true});
+      for (int k = 0; k < 10'000; ++k) kept[3] = kept[3] + 1.0;  // a long history, dropped below
+    });
+    const Tensors copies = kept;
+    for (int k = 0; k < 4; ++k) kept[static_cast<size_t>((k + order) % 4)] = {};
+  }
+  CHECK(memory_use().live == live);
+  CHECK(tape_stats().live_nodes == nodes);
+}
+
+TEST_CASE("a thread may end with a Tensor in its own thread_local, and a program with a static one") {
+  in_thread([] {
+    static thread_local Tensor last;  // made before the tape: destroyed after it
+    last = {};
+    last = full({100}, 1.0) * 2.0;
+    last.to_vector<float>();
+  });
+  static Tensor global;
+  global = full({100}, 1.0).requires_grad_();
+  CHECK(global.is_variable());
+}
+
+TEST_CASE("threads train side by side") {
+  std::vector<double> results(4);
+  std::vector<std::thread> workers;
+  for (double& result : results) {
+    workers.emplace_back([&result] {
+      Tensor w = full({40, 40}, 0.01, DType::f32).requires_grad_();
+      for (int step = 0; step < 20; ++step) {
+        Tensor h = full({40, 40}, 0.5, DType::f32);
+        for (int t = 0; t < 3; ++t) h = erf(matmul(h, transpose(w, 0, 1)));
+        sum_to(h, {}).backward();
+        w.assign(detach(w) - w.grad() * 1e-4);
+        w.zero_grad();
+      }
+      result = sum_to(w, {}).item();
+    });
+  }
+  for (std::thread& t : workers) t.join();
+  for (double result : results) CHECK(result == results[0]);
+}
+
+std::vector<std::byte> big_program() {
+  std::vector<float> values(300 * 700);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>((i * 2654435761u) % 1000) / 500 - 1;
+  Tensor x = Tensor::from(values, {300, 700}).requires_grad_();
+  const Tensor y = exp(erf(x * 1.7)) * slice(x, 0, 0, 1) + transpose(reshape(x, {700, 300}), 0, 1);
+  const Tensor columns = sum_to(y, {700}), rows = sum_to(y, {300, 1}), all = sum_to(y, {});
+  (sum_to(columns * columns, {}) + sum_to(rows / 3.0, {}) + all).backward();
+  std::vector<std::byte> bytes;
+  for (const Tensor& t : {y, columns, rows, all, x.grad()}) {
+    for (std::byte b : t.to_bytes()) bytes.push_back(b);
+  }
+  return bytes;
+}
+
+TEST_CASE("one thread and several give the same bits") {
+  set_num_threads(1);
+  const auto one = big_program();
+  for (int threads : {2, 3, 7}) {
+    set_num_threads(threads);
+    CHECK(num_threads() == threads);
+    CHECK(big_program() == one);
+  }
+  set_num_threads(0);
+  CHECK_THROWS_WITH_AS(set_num_threads(-1), doctest::Contains("want 0"), Error);
+}
+
+TEST_CASE("a limit for the library is no limit for ourselves") {
+  const int all = num_threads();
+  limit_library_threads(1);
+  CHECK(num_threads() == all);
+  in_thread([all] { CHECK(num_threads() == all); });
+}
+
+TEST_CASE("parallel_for covers every index once, passes errors on, and nests") {
+  set_num_threads(3);
+  for (int64_t n : {0, 1, 2, 3, 10, 1001}) {
+    std::vector<int> seen(static_cast<size_t>(n), 0);
+    parallel_for(n, 1 << 20, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) ++seen[static_cast<size_t>(i)];
+      parallel_for(2, 1 << 20, [](int64_t, int64_t) {});
+    });
+    CHECK(seen == std::vector<int>(static_cast<size_t>(n), 1));
+  }
+  CHECK_THROWS_WITH_AS(parallel_for(100, 1 << 20, [](int64_t, int64_t) { fail("inside"); }), "inside", Error);
+  set_num_threads(0);
+}
+
+}  // namespace
+}  // namespace reel
