@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <numeric>
 #include <random>
 
 #include "core/structural.h"
@@ -139,13 +141,21 @@ class Checker {
     }
     if (options_.directions > 0) return along_directions(u, g);
     for (size_t k = 0; k < wrt_.size(); ++k) {
-      for (int64_t i = 0; i < wrt_[k].numel(); ++i) {
+      for (int64_t i : chosen(wrt_[k].numel())) {
         const double x = writable(wrt_[k]).as<double>()[i];
         const double h = options_.step * std::max(1.0, std::fabs(x));
         compare(u, g[k][static_cast<size_t>(i)], scale[k], h, k, i,
                 [&](double shift) { writable(wrt_[k]).as<double>()[i] = x + shift; });
       }
     }
+  }
+
+  std::vector<int64_t> chosen(int64_t count) {
+    std::vector<int64_t> all(static_cast<size_t>(count)), some;
+    std::iota(all.begin(), all.end(), 0);
+    if (options_.elements == 0 || count <= options_.elements) return all;
+    std::sample(all.begin(), all.end(), std::back_inserter(some), options_.elements, random_);
+    return some;
   }
 
   void along_directions(const Values& u, const Values& g) {

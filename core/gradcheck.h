@@ -23,6 +23,7 @@ struct GradcheckOptions {
   double kink = 1e-3;        // left and right differences that disagree by more mark a point without a derivative
   // Whole models: `directions` random directions through all inputs at once instead of each element in turn. 0: each element.
   int directions = 0;
+  int64_t elements = 0;  // at most so many elements of each input, drawn at random; 0: all
   uint64_t seed = 1;
 };
 

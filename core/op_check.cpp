@@ -71,7 +71,7 @@ double distance(const std::vector<double>& a, const std::vector<double>& b) {
 
 class OpChecker {
  public:
-  explicit OpChecker(const Op& op) : op_(op) { report_.differentiable = op.vjp != nullptr; }
+  OpChecker(const Op& op, int64_t elements) : op_(op), elements_(elements) { report_.differentiable = op.vjp != nullptr; }
 
   OpReport run() {
     const std::vector<Sample> samples = op_.samples ? op_.samples() : std::vector<Sample>();
@@ -94,9 +94,10 @@ class OpChecker {
     const uint64_t seed = 100 + k;
     const Tensors in = inputs_of(sample, DType::f64, seed);
     if (op_.vjp) {
-      const GradcheckReport first = gradcheck([&](const Tensors& x) { return sample.call(x); }, in);
+      const GradcheckReport first = gradcheck([&](const Tensors& x) { return sample.call(x); }, in, {.elements = elements_});
       take(first, k, "first order", report_.first);
-      const GradcheckReport second = gradgradcheck([&](const Tensors& x) { return sample.call(x); }, in);
+      const GradcheckReport second = gradgradcheck([&](const Tensors& x) { return sample.call(x); }, in,
+                                                   {.step = 1e-5, .tolerance = 1e-5, .elements = elements_});
       take(second, k, "second order", report_.second);
     }
     const Outcome f64 = outcome(sample, DType::f64, seed), f32 = outcome(sample, DType::f32, seed);
@@ -141,11 +142,12 @@ class OpChecker {
   }
 
   const Op& op_;
+  int64_t elements_;
   OpReport report_;
 };
 
 }  // namespace
 
-OpReport check(const Op& op) { return OpChecker(op).run(); }
+OpReport check(const Op& op, int64_t elements) { return OpChecker(op, elements).run(); }
 
 }  // namespace reel

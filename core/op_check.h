@@ -21,6 +21,7 @@ struct OpReport {
   std::vector<std::string> problems;  // a sentence each
 };
 
-OpReport check(const Op& op);
+// Derivatives of at most `elements` entries of each input, drawn at random; 0: of all.
+OpReport check(const Op& op, int64_t elements = 60);
 
 }  // namespace reel

@@ -23,7 +23,9 @@ void set_random_state(RandomState state);  // to continue a run where it was sav
 void manual_seed(uint64_t seed);           // begins again at position 0; threads start with seed 0
 RandomState next_random_call();            // the state that a call shall draw with; the position moves on
 
-// The words of elements 4 block to 4 block + 3 of the call that drew at this state.
-std::array<uint32_t, 4> random_words(RandomState call, uint64_t block);
+// The words of elements first, first + 1, .. of the call that drew at this state; `first` is a multiple of
+// kWords.
+inline constexpr int64_t kWords = 128;  // are made at a time
+std::array<uint32_t, kWords> random_words(RandomState call, int64_t first);
 
 }  // namespace reel

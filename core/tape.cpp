@@ -242,8 +242,9 @@ Array evaluated(const Tensor& tensor) {
 }
 
 Array writable(const Tensor& variable) {
+  checked(variable, "in-place update", {});
   Node* node = variable.node();
-  if (!node || !node->variable) fail("in-place update: want a variable (a parameter, or after requires_grad_())");
+  if (!node->variable) fail("in-place update: want a variable (a parameter, or after requires_grad_())");
   Tape& tape = *node->tape;
   Node* version = node->variable->version;
   if (version->readers > 1) tape.flush();  // pending readers read the old value first

@@ -116,6 +116,8 @@ Tensor Tensor::grad() const {
 
 void Tensor::set_grad(Tensor grad) {
   if (!is_variable()) fail("[set_grad] only variables (parameters, or after requires_grad_()) collect a gradient");
+  checked(*this, "set_grad", {});
+  if (grad.defined()) checked(grad, "set_grad", {});
   if (grad.defined() && !(grad.shape() == shape())) {
     fail("[set_grad] a gradient of shape {}: want {}", grad.shape(), shape());
   }
@@ -127,6 +129,7 @@ void Tensor::set_grad(Tensor grad) {
 
 void Tensor::assign(const Tensor& value, Where where) {
   checked(value, "assign", where);
+  checked(*this, "assign", where);
   if (!is_variable()) fail("[assign] want a variable (a parameter, or after requires_grad_()){}", at(where));
   if (!(value.shape() == shape())) fail("[assign] a value of shape {}: want {}{}", value.shape(), shape(), at(where));
   const Array from = evaluated(value);

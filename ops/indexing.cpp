@@ -1,12 +1,8 @@
 #include "ops/indexing.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <numeric>
 #include <vector>
 
-#include "core/kernels/parallel.h"
 #include "core/kernels/pointwise.h"
 #include "core/structural.h"
 #include "core/tape.h"
@@ -28,8 +24,9 @@ void want_fitting_ids(Signature& s) {
   const int64_t axis = s.attrs.i[0];
   bool fits = ids.rank() == x.rank();
   for (int k = 0; fits && k < x.rank(); ++k) fits = k == axis || ids[k] <= x[k];
-  if (!fits)
+  if (!fits) {
     s.fail("x {} and ids {}: want one rank, and no axis of ids but axis {} longer than x's", x, ids, axis);
+  }
 }
 
 // For each id in row-major order: visit(offset into `small`, offset into `large` with the id on the axis).
@@ -154,11 +151,13 @@ const Op scatter_add_op{
         [](Signature& s) {
           s.want_float(0);
           want_fitting_ids(s);
-          if (!(s.in(2) == s.in(1)))
+          if (!(s.in(2) == s.in(1))) {
             s.fail("ids {} and source {}: want one rank, and source no smaller than ids", s.in(1), s.in(2));
-          if (s.in_dtype(2) != s.in_dtype(0))
+          }
+          if (s.in_dtype(2) != s.in_dtype(0)) {
             s.fail("x is {} and source is {}: want one dtype", name_of(s.in_dtype(0)),
                    name_of(s.in_dtype(2)));
+          }
           s.shape = s.in(0);
         },
     .vjp =
@@ -214,8 +213,9 @@ void one_hot_as(const Exec& e) {
   std::fill(y, y + count * classes, T{0});
   for (int64_t k = 0; k < count; ++k) {
     const int64_t id = e.in[0].as<int64_t>()[k];
-    if (id < 0 || id >= classes)
+    if (id < 0 || id >= classes) {
       e.fail("id {} at position {}: want from 0 to below {}, the classes", id, k, classes);
+    }
     y[k * classes + id] = 1;
   }
 }

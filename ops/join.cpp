@@ -66,15 +66,18 @@ void joined_shape(Signature& s) {
   const auto axis = static_cast<int>(s.attrs.i[0]);
   s.shape = s.in(0);
   for (size_t k = 1; k < s.inputs(); ++k) {
-    if (s.in_dtype(k) != s.dtype)
+    if (s.in_dtype(k) != s.dtype) {
       s.fail("part 1 is {} and part {} is {}: want one dtype", name_of(s.dtype), k + 1,
              name_of(s.in_dtype(k)));
+    }
     bool fits = s.in(k).rank() == s.shape.rank();
     for (int i = 0; fits && i < s.shape.rank(); ++i) fits = i == axis || s.in(k)[i] == s.shape[i];
-    if (!fits)
+    if (!fits) {
       s.fail("part 1 {} and part {} {}: want shapes equal but for axis {}", s.in(0), k + 1, s.in(k), axis);
-    if (__builtin_add_overflow(s.shape[axis], s.in(k)[axis], &s.shape[axis]))
+    }
+    if (__builtin_add_overflow(s.shape[axis], s.in(k)[axis], &s.shape[axis])) {
       s.fail("axis {} grows past 2^63", axis);
+    }
     checked_numel(s.shape);
   }
 }
@@ -336,8 +339,9 @@ Tensor roll(Arg x, int64_t shift, int64_t axis) {
 
 Tensor pad(Arg x, int64_t axis, int64_t before, int64_t after, double value) {
   const int64_t normal = axis_of(x, axis, "pad");
-  if (before < 0 || after < 0)
+  if (before < 0 || after < 0) {
     fail("[pad] {} before and {} after: want counts from 0{}", before, after, at(x.where()));
+  }
   const Tensor number = full({}, value, x.tensor()->dtype());
   const auto side = [&](int64_t entries) {
     Shape shape = x.tensor()->shape();

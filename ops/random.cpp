@@ -1,5 +1,6 @@
 #include "ops/random.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -14,19 +15,19 @@ namespace {
 
 // i[0] and i[1] are the seed and the position, f the distribution's parameters.
 
-// y = values of four words, four by four. f64 is the f32 kernel before rounding: the words are what must
-// agree.
-template <class T, class Draw>
-void fill_by_fours(const Exec& e, const Draw& draw) {
+using Words = std::array<uint32_t, kWords>;
+
+// A batch of words at a time becomes a batch of values. f64 is the f32 kernel before rounding: what must
+// agree is the words.
+template <class T, class Batch>
+void fill(const Exec& e, const Batch& batch) {
   const RandomState call{static_cast<uint64_t>(e.attrs.i[0]), static_cast<uint64_t>(e.attrs.i[1])};
   const int64_t n = e.out.shape.numel();
-  auto* y = e.out.as<T>();
-  parallel_for((n + 3) / 4, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block) {
-      const std::array<double, 4> values = draw(random_words(call, static_cast<uint64_t>(block)));
-      for (int64_t k = 0; k < 4 && block * 4 + k < n; ++k) {
-        y[block * 4 + k] = static_cast<T>(values[static_cast<size_t>(k)]);
-      }
+  parallel_for((n + kWords - 1) / kWords, kWords * 16, [&](int64_t begin, int64_t end) {
+    std::array<T, kWords> values;
+    for (int64_t first = begin * kWords; first < std::min(end * kWords, n); first += kWords) {
+      batch(random_words(call, first), values.data());
+      std::copy_n(values.data(), std::min(kWords, n - first), e.out.as<T>() + first);
     }
   });
 }
@@ -39,10 +40,10 @@ void uniform_kernel(const Exec& e) {
   const double low = e.attrs.f[0], high = e.attrs.f[1];
   const double top =
       std::max(low, static_cast<double>(std::nextafter(static_cast<T>(high), static_cast<T>(low))));
-  fill_by_fours<T>(e, [=](std::array<uint32_t, 4> w) {
-    std::array<double, 4> y;
-    for (size_t k = 0; k < 4; ++k) y[k] = std::min(low + (high - low) * unit(w[k]), top);
-    return y;
+  fill<T>(e, [=](const Words& words, T* y) {
+    for (size_t i = 0; i < words.size(); ++i) {
+      y[i] = static_cast<T>(std::min(low + (high - low) * unit(words[i]), top));
+    }
   });
 }
 
@@ -50,26 +51,24 @@ void uniform_kernel(const Exec& e) {
 template <class T>
 void normal_kernel(const Exec& e) {
   const double mean = e.attrs.f[0], std = e.attrs.f[1];
-  fill_by_fours<T>(e, [=](std::array<uint32_t, 4> w) {
-    std::array<double, 4> y;
-    for (size_t k = 0; k < 4; k += 2) {
-      const double radius = std * std::sqrt(-2 * std::log(1 - unit(w[k])));
-      const double angle = 2 * std::numbers::pi * unit(w[k + 1]);
-      y[k] = mean + radius * std::cos(angle);
-      y[k + 1] = mean + radius * std::sin(angle);
+  fill<T>(e, [=](const Words& words, T* y) {
+    for (size_t i = 0; i < words.size(); i += 2) {
+      const double radius = std * std::sqrt(-2 * std::log(1 - unit(words[i])));
+      const double angle = 2 * std::numbers::pi * unit(words[i + 1]);
+      y[i] = static_cast<T>(mean + radius * std::cos(angle));
+      y[i + 1] = static_cast<T>(mean + radius * std::sin(angle));
     }
-    return y;
   });
 }
 
-// f[1] with probability f[0], else 0.
+// f[1] with probability f[0], else 0: f[1] where the word is below f[0] 2^32. (Looked up, as a branch would
+// be guessed wrong every second time.)
 template <class T>
 void bernoulli_kernel(const Exec& e) {
-  const double p = e.attrs.f[0], value = e.attrs.f[1];
-  fill_by_fours<T>(e, [=](std::array<uint32_t, 4> w) {
-    std::array<double, 4> y;
-    for (size_t k = 0; k < 4; ++k) y[k] = unit(w[k]) < p ? value : 0;
-    return y;
+  const auto below = static_cast<uint64_t>(std::ceil(e.attrs.f[0] * 0x1p32));
+  const std::array<T, 2> values = {0, static_cast<T>(e.attrs.f[1])};
+  fill<T>(e, [=](const Words& words, T* y) {
+    for (size_t i = 0; i < words.size(); ++i) y[i] = values[words[i] < below ? 1 : 0];
   });
 }
 

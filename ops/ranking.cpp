@@ -8,7 +8,6 @@
 
 #include "core/kernels/parallel.h"
 #include "core/structural.h"
-#include "core/tape.h"
 #include "ops/shape.h"
 
 namespace reel {
@@ -115,8 +114,9 @@ const Op topk_op{
           const auto axis = static_cast<int>(s.attrs.i[0]);
           s.shape = s.in(0);
           const int64_t k = s.attrs.i[1];
-          if (k < 0 || k > s.shape[axis])
+          if (k < 0 || k > s.shape[axis]) {
             s.fail("k {} of x {} along axis {}: want 0 to {}", k, s.shape, axis, s.shape[axis]);
+          }
           s.shape[axis] = k;
           s.dtype = DType::i64;
         },

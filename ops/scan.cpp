@@ -56,8 +56,8 @@ const Op cumsum_op{
         },
     .f32 =
         [](const Exec& e) {
-          if (e.out.dtype == DType::i64)
-            return add_up<int64_t, uint64_t>(e);  // wraps around, never undefined
+          // Unsigned totals wrap around where signed ones would be undefined.
+          if (e.out.dtype == DType::i64) return add_up<int64_t, uint64_t>(e);
           add_up<float, double>(e);
         },
     .f64 =

@@ -260,9 +260,10 @@ Tensor flatten(Arg x, int64_t first, int64_t last) {
   const Shape from = shape_of(x, "flatten");
   if (from.rank() == 0) return reshape(x, {1});
   const int64_t begin = axis_of(x, first, "flatten"), end = axis_of(x, last, "flatten");
-  if (begin > end)
+  if (begin > end) {
     fail("[flatten] axes {} to {} of a value of shape {}: want first <= last{}", begin, end, from,
          at(x.where()));
+  }
   Shape to;
   int64_t joined = 1;
   for (int k = 0; k < from.rank(); ++k) {
@@ -310,9 +311,10 @@ Tensor permute(Arg x, std::span<const int64_t> axes) {
   int64_t packed = 0, seen = 0;
   for (size_t k = 0; k < axes.size(); ++k) {
     const int64_t axis = axis_of(x, axes[k], "permute");
-    if (seen >> axis & 1)
+    if (seen >> axis & 1) {
       fail("[permute] axis {} twice: want each axis of a value of shape {} once{}", axis, shape,
            at(x.where()));
+    }
     seen |= int64_t{1} << axis;
     packed |= axis << (4 * k);
   }

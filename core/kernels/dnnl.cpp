@@ -2,6 +2,7 @@
 
 #include <dnnl.hpp>
 
+#include <algorithm>
 #include <list>
 #include <unordered_map>
 
@@ -93,6 +94,11 @@ class Cache {
 };
 thread_local Cache cache;
 
+// The distance between the rows of a matrix, or of its transpose. A single row may claim any; oneDNN wants its length.
+int64_t leading(Matrix<const float> x, int64_t rows, int64_t columns) {
+  return x.col != 1 ? std::max(x.col, rows) : std::max(x.row, columns);
+}
+
 std::string describe(int64_t m, int64_t n, int64_t k) { return fmt::format("[{}, {}] x [{}, {}]", m, k, k, n); }
 
 }  // namespace
@@ -100,8 +106,8 @@ std::string describe(int64_t m, int64_t n, int64_t k) { return fmt::format("[{},
 void sgemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c, float beta) {
   limit_library_threads(threads_for(m * n * k / 8));
   const bool ta = a.col != 1, tb = b.col != 1;
-  const dnnl_status_t status = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, 1.0f, a.data, ta ? a.col : a.row,
-                                          b.data, tb ? b.col : b.row, beta, c.data, c.row);
+  const dnnl_status_t status = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, 1.0f, a.data,
+                                          leading(a, m, k), b.data, leading(b, k, n), beta, c.data, c.row);
   if (status != dnnl_success) {
     fail("oneDNN {} refused sgemm {} (status {})", version(), describe(m, n, k), static_cast<int>(status));
   }
@@ -112,7 +118,7 @@ void matmul(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const
   const int threads = threads_for(m * n * k / 8);
   limit_library_threads(threads);
   const bool ta = a.col != 1, tb = b.col != 1;
-  const Key key{m, n, k, ta ? a.col : a.row, tb ? b.col : b.row, c.row, ta, tb, beta != 0, threads};
+  const Key key{m, n, k, leading(a, m, k), leading(b, k, n), c.row, ta, tb, beta != 0, threads};
   try {
     Ready& ready = cache.find(key);
     static thread_local dnnl::stream stream(engine());

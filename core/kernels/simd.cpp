@@ -56,7 +56,7 @@ V nan_to(D d, V a, V r) { return hn::IfThenElse(hn::Eq(a, a), r, hn::Set(d, std:
 
 // exp with the ends that Highway's polynomial leaves open: overflow to infinity, NaN kept.
 V full_exp(D d, V x) {
-  V y = hn::Exp(d, hn::Min(hn::Max(x, hn::Set(d, -104.f)), hn::Set(d, 88.72f)));
+  V y = hn::Exp(d, hn::Min(hn::Max(x, hn::Set(d, -104.f)), hn::Set(d, 88.722839f)));
   y = hn::IfThenElse(hn::Gt(x, hn::Set(d, 88.722839f)), hn::Set(d, std::numeric_limits<float>::infinity()), y);
   return nan_to(d, x, y);
 }

@@ -1,0 +1,206 @@
+// Plans: planned equals eager on random programs, equal structures and only those share a plan, memory never overlaps.
+#include "core/plan/plan.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdlib>
+
+#include "core/tape.h"
+#include "tests/random_program.h"
+
+namespace reel {
+namespace {
+
+bool has(const std::string& text, const char* piece) { return text.find(piece) != std::string::npos; }
+
+using tests::RandomProgram;
+using tests::Rows;
+
+// All memory starts as NaNs, in this whole test program, so that a value read too early or too late shows.
+[[maybe_unused]] const int poisoned = ::setenv("REEL_POISON", "1", 1);
+
+bool close(const Rows& a, const Rows& b, double tolerance) {
+  if (a.size() != b.size()) return false;
+  for (size_t k = 0; k < a.size(); ++k) {
+    if (a[k].size() != b[k].size()) return false;
+    for (size_t i = 0; i < a[k].size(); ++i) {
+      if (!(std::fabs(a[k][i] - b[k][i]) <= tolerance * (1 + std::fabs(b[k][i])))) return false;
+    }
+  }
+  return true;
+}
+
+TEST_CASE("random programs: planned equals eager, values and gradients") {
+  const uint64_t before = tape_stats().live_nodes;
+  for (uint64_t seed = 0; seed < 600; ++seed) {
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      const Rows planned = RandomProgram(seed, dtype).run();
+      const Eager eager;
+      const Rows at_once = RandomProgram(seed, dtype).run();
+      CHECK_MESSAGE(close(planned, at_once, dtype == DType::f64 ? 1e-10 : 2e-4), "seed " << seed << ", " << name_of(dtype).data());
+    }
+  }
+  CHECK(tape_stats().live_nodes == before);
+}
+
+// What is pending now, planned but not run.
+plan::Plan planned() {
+  plan::Pending pending;
+  plan::read_structure(Tape::current().pending(), pending);
+  auto plan = plan::lower(plan::graph_of(pending));
+  plan::lay_out(*plan);
+  return std::move(*plan);
+}
+
+// Scratch values that are needed at the same time lie apart; one step may write its result over an operand it reads last.
+bool apart(const plan::Plan& plan) {
+  for (const plan::Root& a : plan.roots) {
+    if (a.home != plan::Home::scratch || a.first < 0) continue;
+    if (a.offset < 0 || a.offset % 64 != 0 || a.offset + a.bytes > plan.arena_bytes) return false;
+    for (const plan::Root& b : plan.roots) {
+      if (&a == &b || b.home != plan::Home::scratch || b.first < 0 || b.bytes == 0 || a.bytes == 0) continue;
+      const bool together = a.first <= b.last && b.first <= a.last;
+      const bool overlap = a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+      if (!together || !overlap) continue;
+      const plan::Step& step = plan.steps[static_cast<size_t>(std::max(a.first, b.first))];
+      const bool handed_over = (a.last == b.first || b.last == a.first) && a.offset == b.offset && a.bytes == b.bytes &&
+                               step.what == plan::Do::call && plan.ops[static_cast<size_t>(step.node)]->kind == Kind::pointwise;
+      if (!handed_over) return false;
+    }
+  }
+  return true;
+}
+
+TEST_CASE("scratch memory of values needed together never overlaps") {
+  std::mt19937_64 random(3);
+  for (int round = 0; round < 100; ++round) {
+    Tensors values = {full({4, 4}, 1).requires_grad_(), full({4, 4}, 2), full({8, 4}, 3)};
+    for (int k = 0; k < 30; ++k) {
+      const Tensor &a = values[random() % values.size()], &b = values[random() % values.size()];
+      if (!(a.shape() == Shape{4, 4}) || !(b.shape() == Shape{4, 4})) {
+        values.push_back(slice(a, 0, 0, 4) * 2.0);
+      } else {
+        values.push_back(random() % 3 ? a + b : random() % 2 ? matmul(a, transpose(b, 0, 1)) : matmul(a, b) + matmul(b, a));
+      }
+    }
+    Tensor loss = sum_to(values.back() * values[values.size() - 5], {});
+    values.resize(3);
+    if (loss.requires_grad()) loss = grad(loss, values[0]);
+    const plan::Plan plan = planned();
+    CHECK(apart(plan));
+    CHECK(plan.bytes() > 0);
+  }
+}
+
+TEST_CASE("a plan as text") {
+  Tensor x = full({2, 3}, 2, DType::f64).requires_grad_();
+  const Tensor w = Tensor::from(std::vector<double>{1, 2, 3}, {3});
+  const Tensor y = sum_to(exp(x * w) * slice(x, 0, 0, 1), {});
+  const Tensor g = grad(y, x, {.cotangents = {}, .create_graph = false});
+  CHECK(plan_text() == R"(plan: 2 leaves, 13 nodes, 13 steps, arena 192 bytes
+%1 f64 [2, 3] = mul leaf0 leaf1  stays
+%2 f64 [2, 3] = exp %1  stays
+%3 f64 [2, 3] = mul %2 %0  stays
+%4 f64 [] = sum_to %3  stays
+%5 f64 [] = full  @0
+%7 f64 [2, 3] = mul %6 %0  @64
+%8 f64 [2, 3] = mul %6 %2  @128
+%9 f64 [1, 3] = sum_to %8  @0
+%12 f64 [2, 3] = zero  stays
+%12 f64 [2, 3] += part 1 %9  stays
+%10 f64 [2, 3] = mul %7 %2  @64
+%11 f64 [2, 3] = mul %10 leaf1  @64
+%12 f64 [2, 3] += part 0 %11  stays
+)");
+  CHECK(std::fabs(y.item()) > 1);
+}
+
+TEST_CASE("a chain of pointwise calls runs in place, and what nobody holds takes no memory of its own") {
+  Tensor h = full({1000}, 1, DType::f64);
+  for (int k = 0; k < 50; ++k) h = erf(h) * 0.5;
+  const plan::Plan plan = planned();
+  CHECK(plan.arena_bytes <= 8064 + 64 * 2);
+  size_t own = 0;
+  for (const plan::Root& root : plan.roots) own += root.home == plan::Home::own;
+  CHECK(own == 1);
+}
+
+TEST_CASE("products that are added up are added by their own kernel") {
+  const Tensor a = full({3, 4}, 1), b = full({4, 5}, 2), c = full({3, 4}, 3);
+  const Tensor y = accumulate({{matmul(a, b), {}, {}}, {matmul(c, b), {}, {}}}, {3, 5}, DType::f32);
+  const std::string text = plan_text();
+  CHECK(has(text, "+= matmul"));
+  CHECK_FALSE(has(text, "part"));
+  CHECK(y.to_vector<float>() == std::vector<float>(15, 8 + 24));
+}
+
+// Runs `program` and says whether that took a new plan.
+template <class F>
+bool builds(const F& program) {
+  const uint64_t before = tape_stats().plans_built;
+  program();
+  return tape_stats().plans_built > before;
+}
+
+TEST_CASE("equal structures share a plan; any difference makes another") {
+  const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9}, {3, 3});
+  const Tensor z = Tensor::from(std::vector<float>(9, 1), {3, 3});
+  const Tensor turned = transpose(x, 0, 1);
+  eval({turned});
+  const auto value = [](const Tensor& t) { return t.to_vector<float>()[3]; };
+  // Each pair differs in one thing alone.
+  const auto ab = [&] { const Tensor p = x * 2.5, q = p - z, r = p * q; CHECK(value(r) == 10 * 9); };
+  const auto ba = [&] { const Tensor p = x * 2.5, q = z - p, r = p * q; CHECK(value(r) == 10 * -9); };
+  const auto reads = [&] { const Tensor p = x * 2.5, q = p - z, r = q * q; CHECK(value(r) == 81); };
+  const auto same_leaf = [&] { const Tensor p = x * 2.5, q = p - x, r = p * q; CHECK(value(r) == 10 * 6); };
+  const auto another_op = [&] { const Tensor p = x * 2.5, q = p - z, r = p + q; CHECK(value(r) == 19); };
+  const auto strides = [&] { const Tensor p = turned * 2.5, q = p - z, r = p * q; CHECK(value(r) == 5 * 4); };
+  const auto stays = [&] { Tensor p = x * 2.5, q = p - z, r = p * q; p = {}; CHECK(value(r) == 90); };
+  const auto integers = [&](int64_t begin) { CHECK(slice(x * 2.5, 1, begin, begin + 2).to_vector<float>()[0] == 2.5f * (1 + static_cast<float>(begin))); };
+  CHECK(builds(ab));
+  CHECK(builds(ba));
+  CHECK(builds(reads));
+  CHECK(builds(same_leaf));
+  CHECK(builds(another_op));
+  CHECK(builds(strides));
+  CHECK(builds(stays));
+  CHECK(builds([&] { integers(0); }));
+  CHECK(builds([&] { integers(1); }));
+  CHECK_FALSE(builds([&] { ab(), ba(), reads(), same_leaf(), another_op(), strides(), stays(), integers(1), integers(0); }));
+}
+
+TEST_CASE("the default dtype is part of the structure where a result takes it") {
+  const Tensor a = Tensor::from(std::vector<int64_t>{7, 9}, {2}), b = Tensor::from(std::vector<int64_t>{2, 4}, {2});
+  const auto divide = [&] { return (a / b).to_vector<double>(); };
+  CHECK(divide() == std::vector<double>{3.5, 2.25});
+  const DefaultDType f64(DType::f64);
+  CHECK((a / b).dtype() == DType::f64);
+  CHECK(divide() == std::vector<double>{3.5, 2.25});
+}
+
+TEST_CASE("equal hashes alone never share a plan") {
+  plan::Pending one, two;
+  const Tensor x = full({3}, 1), y = x * 2.0;
+  plan::read_structure(Tape::current().pending(), one);
+  const Tensor z = y * 2.0;
+  plan::read_structure(Tape::current().pending(), two);
+  CHECK(one.words != two.words);
+  CHECK(one.hash != two.hash);
+  plan::Pending again;
+  plan::read_structure(Tape::current().pending(), again);
+  CHECK(again.words == two.words);
+  CHECK(again.hash == two.hash);
+}
+
+TEST_CASE("a view that outlives its run keeps its memory, not the scratch") {
+  const Tensor x = full({4, 4}, 2);
+  const Tensor view = slice(transpose(x * 3.0, 0, 1), 0, 1, 3);
+  const Tensor later = view * 1.0;
+  CHECK(later.to_vector<float>() == std::vector<float>(8, 6));
+  for (int k = 0; k < 5; ++k) (full({50, 50}, k) + 1.0).to_vector<float>();
+  CHECK(view.to_vector<float>() == std::vector<float>(8, 6));
+}
+
+}  // namespace
+}  // namespace reel
