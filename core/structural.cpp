@@ -284,9 +284,17 @@ namespace {
 // to[..] = or += part[..], where `to` reads as a strided array.
 template <class T>
 void add_strided(const Array& part, const Array& to, bool add) {
+  if (to.shape.numel() == 0) return;
+  if constexpr (std::is_same_v<T, float>) {
+    if (part.contiguous() && to.contiguous()) {
+      const auto count = static_cast<size_t>(to.shape.numel());
+      if (add) return simd::add_to(to.as<float>(), part.as<float>(), count);
+      std::memcpy(to.data, part.data, count * sizeof(float));
+      return;
+    }
+  }
   const int rank = to.shape.rank();
   const int64_t n = rank == 0 ? 1 : to.shape[rank - 1];
-  if (to.shape.numel() == 0) return;
   const int64_t step = rank == 0 ? 1 : part.stride(rank - 1);
   for (int64_t row = 0, rows = to.shape.numel() / n; row < rows; ++row) {
     int64_t rest = row, from = 0, at = 0;

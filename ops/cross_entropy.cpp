@@ -116,8 +116,9 @@ std::vector<Sample> fused_samples(Tensor (*f)(std::span<const Tensor>, const Att
 
 const Op cross_entropy_op{
     .name = "cross_entropy",
-    .doc = "y = log sum e^x - sum q x over the last axis; q = 1 - s at the target plus s / classes everywhere; "
-           "0 where the target is ignored. x [.., classes], targets [..]",
+    .doc =
+        "y = log sum e^x - sum q x over the last axis; q = 1 - s at the target plus s / classes everywhere; "
+        "0 where the target is ignored. x [.., classes], targets [..]",
     .shape = target_rows,
     .vjp = [](Vjp& g) { g[0] = cross_entropy_grad(g.x(0), g.x(1), g.dy, g.attrs()); },
     .f32 = cross_entropy_kernel,

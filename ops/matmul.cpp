@@ -7,12 +7,30 @@
 #include "ops/arithmetic.h"
 #include "ops/shape.h"
 
+#include <utility>
+
 namespace reel {
 
 namespace {
 
+// The integer attributes: whether a, b are read transposed.
+Shape read(const Shape& shape, bool transposed) {
+  Shape out = shape;
+  const int rank = shape.rank();
+  if (transposed && rank >= 2) std::swap(out[rank - 2], out[rank - 1]);
+  return out;
+}
+
+Array read(const Array& array, bool transposed) {
+  Array out = array;
+  const auto rank = static_cast<size_t>(array.shape.rank());
+  out.shape = read(array.shape, transposed);
+  if (transposed) std::swap(out.strides[rank - 2], out.strides[rank - 1]);
+  return out;
+}
+
 void matmul_shape(Signature& s) {
-  const Shape &a = s.in(0), &b = s.in(1);
+  const Shape a = read(s.in(0), s.attrs.i[0] != 0), b = read(s.in(1), s.attrs.i[1] != 0);
   const int ra = a.rank(), rb = b.rank();
   Shape batch_a, batch_b, batch;
   bool fits = ra >= 2 && rb >= 2 && a[ra - 1] == b[rb - 2];
@@ -76,10 +94,11 @@ class Matrices {
 template <class T>
 void matmul_kernel(const Exec& e) {
   const Shape& out = e.out.shape;
+  const Array left = read(e.in[0], e.attrs.i[0] != 0), right = read(e.in[1], e.attrs.i[1] != 0);
   const int rank = out.rank();
-  const int64_t m = out[rank - 2], n = out[rank - 1], k = e.in[0].shape[e.in[0].shape.rank() - 1];
+  const int64_t m = out[rank - 2], n = out[rank - 1], k = left.shape[left.shape.rank() - 1];
   if (out.numel() == 0) return;
-  const Matrices<T> a(e.in[0], out), b(e.in[1], out);
+  const Matrices<T> a(left, out), b(right, out);
   const int64_t count = out.numel() / (m * n);
   const auto product = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -93,16 +112,22 @@ void matmul_kernel(const Exec& e) {
 
 Tensor transposed(const Tensor& x) { return transpose(x, -1, -2); }
 
+// op(a) op(b), where op transposes or not.
+Tensor product(const Tensor& a, bool ta, const Tensor& b, bool tb);
+
+// With A = op(a) and B = op(b): dA = dy B^T and dB = A^T dy, each transposed back where a or b was.
+void matmul_vjp(Vjp& g) {
+  const bool ta = g.attrs().i[0] != 0, tb = g.attrs().i[1] != 0;
+  if (g.needs(0)) g[0] = ta ? product(g.x(1), tb, g.dy, true) : product(g.dy, false, g.x(1), !tb);
+  if (g.needs(1)) g[1] = tb ? product(g.dy, true, g.x(0), ta) : product(g.x(0), !ta, g.dy, false);
+}
+
 const Op matmul_op{
     .name = "matmul",
-    .doc = "y[.., m, n] = sum over k of a[.., m, k] b[.., k, n]",
+    .doc = "y[.., m, n] = sum over k of a[.., m, k] b[.., k, n], either operand read transposed",
     .kind = Kind::matmul,
     .shape = matmul_shape,
-    .vjp =
-        [](Vjp& g) {
-          if (g.needs(0)) g[0] = matmul(g.dy, transposed(g.x(1)));
-          if (g.needs(1)) g[1] = matmul(transposed(g.x(0)), g.dy);
-        },
+    .vjp = matmul_vjp,
     .inputs = 2,
     .f32 = matmul_kernel<float>,
     .f64 = matmul_kernel<double>,
@@ -139,6 +164,18 @@ const Op matmul_op{
 };
 const Register matmul_registered(matmul_op);
 
+Tensor product(const Tensor& a, bool ta, const Tensor& b, bool tb) {
+  return record(matmul_op, {a, b}, {.i = {ta, tb}, .f = {}});
+}
+
+// An operand that is a transpose is read through it, so that its gradient comes out the way round it is stored.
+Tensor multiply(Arg a, Arg b) {
+  const Tensor from_a = a.tensor() ? transposed_from(*a.tensor()) : Tensor();
+  const Tensor from_b = b.tensor() ? transposed_from(*b.tensor()) : Tensor();
+  return record(matmul_op, {from_a.defined() ? Arg(from_a, a.where()) : a, from_b.defined() ? Arg(from_b, b.where()) : b},
+                {.i = {from_a.defined(), from_b.defined()}, .f = {}});
+}
+
 }  // namespace
 
 Tensor matmul(Arg a, Arg b) {
@@ -162,9 +199,9 @@ Tensor matmul(Arg a, Arg b) {
     const int64_t k = sb[0];
     int64_t rows = 1;
     for (int i = 0; i + 1 < sa.rank(); ++i) rows *= sa[i];
-    return reshape(record(matmul_op, {Arg(reshape(a, {rows, k}), a.where()), b}), out);
+    return reshape(multiply(Arg(reshape(a, {rows, k}), a.where()), b), out);
   }
-  return record(matmul_op, {a, b});
+  return multiply(a, b);
 }
 
 }  // namespace reel

@@ -302,6 +302,18 @@ Tensor select(Arg x, int64_t axis, int64_t index) {
   return reshape(Arg(slice(x, k, at_index, at_index + 1), x.where()), to);
 }
 
+Tensor transposed_from(const Tensor& x) {
+  const Node* node = x.node();
+  const int rank = node ? node->shape.rank() : 0;
+  if (rank < 2 || node->op != &permute_op || node->inputs != 1) return {};
+  for (int k = 0; k < rank; ++k) {
+    const int from = k == rank - 1 ? rank - 2 : k == rank - 2 ? rank - 1 : k;
+    if (permuted(node->attrs, k) != from) return {};
+  }
+  // Where one was cut off from gradients and the other is not, they are not the same to a gradient.
+  return node->requires_grad == node->in[0]->requires_grad ? Tensor(node->in[0]) : Tensor();
+}
+
 Tensor permute(Arg x, std::span<const int64_t> axes) {
   const Shape shape = shape_of(x, "permute");
   if (axes.size() != static_cast<size_t>(shape.rank())) {

@@ -108,6 +108,11 @@ TEST_CASE("a function that is not repeatable is found, in its gradient and in it
   const auto scaled = gradcheck([&](const Tensors& x) { return x[0] * (++calls); }, {vector({1, 2})});
   CHECK_FALSE(scaled.ok);
   CHECK(has(scaled.text(), "not repeatable"));
+  static double backwards = 0;  // the value repeats, the gradient does not
+  static const Op drifting = square_with([](Vjp& g) { g[0] = g.dy * g.x(0) * (2.0 + 1e-12 * ++backwards); });
+  const auto drift = gradcheck([](const Tensors& x) { return call(drifting, x[0]); }, {vector({1, 2})});
+  CHECK_FALSE(drift.ok);
+  CHECK(has(drift.text(), "index 0: not repeatable"));
   const auto noisy = gradcheck([&](const Tensors& x) { return x[0] * x[0] + (++calls); }, {vector({1, 2})});
   CHECK_FALSE(noisy.ok);
   CHECK(has(noisy.text(), "the function is not repeatable"));

@@ -438,6 +438,9 @@ TEST_CASE("clip: memory that somebody else sees is left alone") {
   clip_grad_value({pending}, 2);
   CHECK(d.item() == 5);
   CHECK(grad_of(pending) == Doubles{2});
+  Tensor(pending).set_grad(variable({5}).requires_grad_(false));  // and one that nobody else holds
+  clip_grad_value({pending}, 2);
+  CHECK(grad_of(pending) == Doubles{2});
   const Tensor e = with_grad({6});
   const Tensor later = e.grad() * 1.0;  // recorded, not computed
   clip_grad_value({e}, 2);

@@ -23,7 +23,7 @@ class RandomProgram {
   // Every value kept to the end, then every gradient.
   Rows run() {
     const DefaultDType numbers(dtype_);
-    for (const Shape& shape : {Shape{3, 4}, Shape{4}, Shape{3, 1}, Shape{}, Shape{4, 3}}) {
+    for (const Shape& shape : {Shape{3, 4}, Shape{4}, Shape{3, 1}, Shape{}, Shape{4, 4}}) {
       variables_.push_back(constant(shape).requires_grad_());
       values_.push_back(variables_.back());
     }

@@ -55,12 +55,24 @@ TEST_CASE("philox gives the known answers of Random123") {
 TEST_CASE("a value comes from the word of its seed, call and index") {
   const RandomState at{0x123456789abcdef0, 0x500000007};
   set_random_state(at);
-  const std::vector<double> values = uniform({2, 5}, 0, 1, DType::f64).to_vector<double>();
-  for (uint32_t i = 0; i < 10; ++i) {
-    const Words words = philox({i / 4, 0, 7, 5}, {0x9abcdef0, 0x12345678});
-    CHECK(values[i] == words[i % 4] / 4294967296.0);
-  }
+  const auto word = [](uint32_t i) { return philox({i / 4, 0, 7, 5}, {0x9abcdef0, 0x12345678})[i % 4]; };
+  const std::vector<double> values = uniform({2 * kWords + 1}, 0, 1, DType::f64).to_vector<double>();
+  for (uint32_t i = 0; i < values.size(); ++i) CHECK(values[i] == word(i) / 4294967296.0);
   CHECK(random_state() == RandomState{at.seed, at.position + 1});
+
+  const auto first_coin = [&](double p) {
+    set_random_state(at);
+    return bernoulli({1}, p).item();
+  };
+  CHECK(first_coin(word(0) / 4294967296.0) == 0);  // 1 for words below p 2^32
+  CHECK(first_coin((word(0) + 1) / 4294967296.0) == 1);
+
+  set_random_state(at);
+  const std::vector<double> z = normal({3}, 0, 1, DType::f64).to_vector<double>();
+  const double radius = std::sqrt(-2 * std::log(1 - word(0) / 4294967296.0));
+  CHECK(std::hypot(z[0], z[1]) == doctest::Approx(radius).epsilon(1e-12));
+  CHECK(std::fmod(std::atan2(z[1], z[0]) / 6.283185307179586 + 1, 1) ==
+        doctest::Approx(word(1) / 4294967296.0).epsilon(1e-12));
 }
 
 TEST_CASE("the moments are those of the distributions") {

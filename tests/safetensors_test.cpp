@@ -309,6 +309,12 @@ TEST_CASE("safetensors: a small file that claims much takes no memory") {
   CHECK(refusal(file_of(only("F64", "[1250000000]", "[0,10000000000]"), 8)) == Contains("10000000000"));
   CHECK(refusal(file_of(only("F64", "[0,1250000000]", "[0,0]"), 8)) ==
         Contains("have 0 bytes, but 8 follow"));
+  const Folder folder;  // a hole of a file, which takes no disk either
+  const uint64_t too_long = 150'000'000;
+  std::memcpy(claims.data(), &too_long, 8);
+  put(folder / "sparse", claims);
+  std::filesystem::resize_file(folder / "sparse", 200'000'000);
+  CHECK(message_of([&] { load_safetensors(folder / "sparse"); }) == Contains("150000000 bytes, want at most 100000000"));
   CHECK(peak() - before < 20'000);
 }
 

@@ -12,19 +12,16 @@ namespace {
 
 constexpr int64_t kTiny = 16384;  // multiplications below which a library call costs more than it saves
 
-// One row times a matrix, without a library call: a recurrent step at batch 1.
-void row_times_matrix(int64_t n, int64_t k, const float* a, int64_t a_step, Matrix<const float> b, float* c) {
-  const auto width = static_cast<size_t>(n);
+// c += one row times a matrix, without a library call: a recurrent step at batch 1.
+void add_row_times_matrix(int64_t n, int64_t k, const float* a, int64_t step, Matrix<const float> b, float* c) {
   if (b.col == 1) {
-    for (int64_t i = 0; i < k; ++i) simd::axpy(c, a[i * a_step], b.data + i * b.row, width);
-    return;
-  }
-  if (a_step == 1) {
-    for (int64_t j = 0; j < n; ++j) c[j] += simd::dot(a, b.data + j * b.col, static_cast<size_t>(k));
-    return;
-  }
-  for (int64_t j = 0; j < n; ++j) {
-    for (int64_t i = 0; i < k; ++i) c[j] += a[i * a_step] * b.data[i + j * b.col];
+    simd::row_times_matrix(c, a, step, static_cast<size_t>(k), b.data, b.row, static_cast<size_t>(n));
+  } else if (step == 1) {
+    simd::row_times_transposed(c, a, static_cast<size_t>(k), b.data, b.col, static_cast<size_t>(n));
+  } else {
+    for (int64_t j = 0; j < n; ++j) {
+      for (int64_t i = 0; i < k; ++i) c[j] += a[i * step] * b.data[i + j * b.col];
+    }
   }
 }
 
@@ -36,7 +33,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const f
     for (int64_t i = 0; i < m; ++i) {
       float* row = c.data + i * c.row;
       if (beta == 0) std::fill(row, row + n, 0.0f);
-      row_times_matrix(n, k, a.data + i * a.row, a.col, b, row);
+      add_row_times_matrix(n, k, a.data + i * a.row, a.col, b, row);
     }
     return;
   }
@@ -50,9 +47,15 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const double> a, Matrix<const 
     for (int64_t i = begin; i < end; ++i) {
       double* row = c.data + i * c.row;
       if (beta == 0) std::fill(row, row + n, 0.0);
-      for (int64_t p = 0; p < k; ++p) {
-        const double x = a.data[i * a.row + p * a.col];
-        for (int64_t j = 0; j < n; ++j) row[j] += x * b.data[p * b.row + j * b.col];
+      if (b.col == 1) {
+        for (int64_t p = 0; p < k; ++p) {
+          const double x = a.data[i * a.row + p * a.col];
+          for (int64_t j = 0; j < n; ++j) row[j] += x * b.data[p * b.row + j];
+        }
+      } else {
+        for (int64_t j = 0; j < n; ++j) {
+          for (int64_t p = 0; p < k; ++p) row[j] += a.data[i * a.row + p * a.col] * b.data[p * b.row + j * b.col];
+        }
       }
     }
   });

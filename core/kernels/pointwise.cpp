@@ -17,40 +17,42 @@ using lanes::Program;
 
 constexpr int64_t kBlock = 256;
 
-// The f64 reference: one element after another, the standard library's functions.
-double reference(Code code, double a, double b, double c) {
+// The f64 reference: the standard library's functions, one element after another.
+void run_block(Code code, const double* a, const double* b, const double* c, double* out, int64_t n) {
+  const auto one = [&](auto f) {
+    for (int64_t i = 0; i < n; ++i) out[i] = f(a[i]);
+  };
+  const auto two = [&](auto f) {
+    for (int64_t i = 0; i < n; ++i) out[i] = f(a[i], b[i]);
+  };
   switch (code) {
     case Code::number:
-    case Code::scalar: return a;
-    case Code::neg: return -a;
-    case Code::abs: return std::fabs(a);
-    case Code::sign: return a > 0 ? 1 : a < 0 ? -1 : a;
-    case Code::exp: return std::exp(a);
-    case Code::log: return std::log(a);
-    case Code::log1p: return std::log1p(a);
-    case Code::expm1: return std::expm1(a);
-    case Code::sqrt: return std::sqrt(a);
-    case Code::tanh: return std::tanh(a);
-    case Code::sigmoid: return a < 0 ? std::exp(a) / (1 + std::exp(a)) : 1 / (1 + std::exp(-a));
-    case Code::erf: return std::erf(a);
-    case Code::add: return a + b;
-    case Code::sub: return a - b;
-    case Code::mul: return a * b;
-    case Code::div: return a / b;
-    case Code::min: return std::isnan(a) || a < b ? a : b;
-    case Code::max: return std::isnan(a) || a > b ? a : b;
-    case Code::pow: return std::pow(a, b);
-    case Code::less: return a < b;
-    case Code::less_equal: return a <= b;
-    case Code::equal: return a == b;
-    case Code::select: return a != 0 ? b : c;
+    case Code::scalar: return;  // filled in by the interpreter
+    case Code::neg: return one([](double x) { return -x; });
+    case Code::abs: return one([](double x) { return std::fabs(x); });
+    case Code::sign: return one([](double x) { return x > 0 ? 1 : x < 0 ? -1 : x; });
+    case Code::exp: return one([](double x) { return std::exp(x); });
+    case Code::log: return one([](double x) { return std::log(x); });
+    case Code::log1p: return one([](double x) { return std::log1p(x); });
+    case Code::expm1: return one([](double x) { return std::expm1(x); });
+    case Code::sqrt: return one([](double x) { return std::sqrt(x); });
+    case Code::tanh: return one([](double x) { return std::tanh(x); });
+    case Code::sigmoid: return one([](double x) { return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x)); });
+    case Code::erf: return one([](double x) { return std::erf(x); });
+    case Code::add: return two([](double x, double y) { return x + y; });
+    case Code::sub: return two([](double x, double y) { return x - y; });
+    case Code::mul: return two([](double x, double y) { return x * y; });
+    case Code::div: return two([](double x, double y) { return x / y; });
+    case Code::min: return two([](double x, double y) { return std::isnan(x) || x < y ? x : y; });
+    case Code::max: return two([](double x, double y) { return std::isnan(x) || x > y ? x : y; });
+    case Code::pow: return two([](double x, double y) { return std::pow(x, y); });
+    case Code::less: return two([](double x, double y) { return x < y ? 1.0 : 0.0; });
+    case Code::less_equal: return two([](double x, double y) { return x <= y ? 1.0 : 0.0; });
+    case Code::equal: return two([](double x, double y) { return x == y ? 1.0 : 0.0; });
+    case Code::select:
+      for (int64_t i = 0; i < n; ++i) out[i] = a[i] != 0 ? b[i] : c[i];
+      return;
   }
-  return 0;
-}
-
-void run_block(Code code, const double* a, const double* b, const double* c, double* out, int64_t n) {
-  const int arity = lanes::arity(code);
-  for (int64_t i = 0; i < n; ++i) out[i] = reference(code, a[i], arity > 1 ? b[i] : 0, arity > 2 ? c[i] : 0);
 }
 
 void run_block(Code code, const float* a, const float* b, const float* c, float* out, int64_t n) {

@@ -310,6 +310,7 @@ int main(int argc, char** argv) {
   s.declare(flags);
   return run_main(argc, argv, flags, [&] {
     start_engine(s.common);
+    if (s.minutes > 0 && !flags.given("--epochs")) s.common.epochs = unlimited;
     if (s.translate) {
       if (s.common.load.empty()) reel::fail("--translate wants the model's file: --load FILE");
       return translate_input(s);
