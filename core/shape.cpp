@@ -2,6 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "core/dtype.h"
 #include "core/error.h"
 
@@ -101,13 +103,13 @@ int64_t checked_numel(const Shape& shape) {
   int64_t n = 1;
   bool empty = false;
   for (int64_t d : shape) empty = empty || d == 0;
-  if (empty) return 0;
-  for (int64_t d : shape) {
+  for (int64_t d : shape) {  // zeros aside, so that the strides of an empty value can be computed too
+    d = std::max<int64_t>(d, 1);
     if (__builtin_mul_overflow(n, d, &n) || n > (int64_t{1} << 44)) {
       fail("a value of shape {} has more elements than memory can hold", shape);
     }
   }
-  return n;
+  return empty ? 0 : n;
 }
 
 }  // namespace reel

@@ -242,7 +242,8 @@ std::string shown(std::string_view name) {
 Header parse_header(std::string_view text, uint64_t data_size, const std::string& path) {
   Form form(path);
   if (!text.starts_with('{')) form.refuse("it does not begin with {{");
-  if (const size_t nul = text.find('\0'); nul != text.npos) form.refuse("it is not JSON at byte {}", nul + 1);
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos)
+    form.refuse("it is not JSON at byte {}", nul + 1);
   nlohmann::json::sax_parse(text.begin(), text.end(), &form);
 
   std::vector<const std::pair<const std::string, Entry>*> order;

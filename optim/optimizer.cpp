@@ -130,7 +130,7 @@ NamedTensors Optimizer::state() const {
     const std::string& name = parameters_.name(k);
     state.emplace_back(name + ".step", Tensor::from(std::span(&slots_[k].step, 1), {}));
     for (size_t m = 0; m < slots_[k].moments.size(); ++m) {
-      state.emplace_back(name + "." + plan_.moments[m], copied(slots_[k].moments[m]));
+      state.emplace_back(fmt::format("{}.{}", name, plan_.moments[m]), copied(slots_[k].moments[m]));
     }
   }
   return state;
@@ -146,8 +146,8 @@ void Optimizer::load_state(const NamedTensors& state) {
     if (slots[k].step < 0) fail("[load_state] \"{}.step\" is {}: want 0 or more", name, slots[k].step);
     if (slots[k].step == 0) continue;
     for (const std::string& moment : plan_.moments) {
-      slots[k].moments.push_back(
-          copied(entries.take(name + "." + moment, parameters_[k].dtype(), parameters_[k].shape())));
+      slots[k].moments.push_back(copied(
+          entries.take(fmt::format("{}.{}", name, moment), parameters_[k].dtype(), parameters_[k].shape())));
     }
   }
   entries.want_none_left();

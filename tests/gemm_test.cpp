@@ -39,40 +39,46 @@ struct Case {
 };
 
 template <class T, class Product>
-void check(const Case& c, bool ta, bool tb, int64_t slack, T beta, std::mt19937& random, const Product& product) {
+void check(const Case& c, bool ta, bool tb, int64_t slack, T beta, std::mt19937& random,
+           const Product& product) {
   Room<T> a(c.m, c.k, ta, slack, random), b(c.k, c.n, tb, slack, random), out(c.m, c.n, false, slack, random);
   Room<T> want = out;
   double worst = 0;
   if (beta == 0) {
     for (int64_t i = 0; i < c.m; ++i) {
-      for (int64_t j = 0; j < c.n; ++j) out.at(i, j) = static_cast<T>(NAN);  // what was there counts for nothing
+      for (int64_t j = 0; j < c.n; ++j)
+        out.at(i, j) = static_cast<T>(NAN);  // what was there counts for nothing
     }
   }
   for (int64_t i = 0; i < c.m; ++i) {
     for (int64_t j = 0; j < c.n; ++j) {
       double total = beta == 0 ? 0 : static_cast<double>(want.at(i, j));
-      for (int64_t p = 0; p < c.k; ++p) total += static_cast<double>(a.at(i, p)) * static_cast<double>(b.at(p, j));
+      for (int64_t p = 0; p < c.k; ++p)
+        total += static_cast<double>(a.at(i, p)) * static_cast<double>(b.at(p, j));
       want.memory[static_cast<size_t>(i * want.matrix.row + j)] = static_cast<T>(total);
     }
   }
   product(c.m, c.n, c.k, Matrix<const T>{a.memory.data(), a.matrix.row, a.matrix.col},
-          Matrix<const T>{b.memory.data(), b.matrix.row, b.matrix.col}, Matrix<T>{out.memory.data(), out.matrix.row, 1},
-          beta);
+          Matrix<const T>{b.memory.data(), b.matrix.row, b.matrix.col},
+          Matrix<T>{out.memory.data(), out.matrix.row, 1}, beta);
   for (size_t i = 0; i < out.memory.size(); ++i) {
     const double error = std::fabs(static_cast<double>(out.memory[i]) - static_cast<double>(want.memory[i]));
     if (!(error <= worst)) worst = std::isnan(error) ? INFINITY : error;
   }
   const double tolerance = (sizeof(T) == 4 ? 6e-7 : 1e-15) * (4 + std::sqrt(static_cast<double>(c.k)) * 2);
-  CHECK_MESSAGE(worst <= tolerance, "m " << c.m << " n " << c.n << " k " << c.k << " ta " << ta << " tb " << tb << " slack "
-                                         << slack << " beta " << static_cast<double>(beta) << ": error " << worst);
+  CHECK_MESSAGE(worst <= tolerance, "m " << c.m << " n " << c.n << " k " << c.k << " ta " << ta << " tb "
+                                         << tb << " slack " << slack << " beta " << static_cast<double>(beta)
+                                         << ": error " << worst);
 }
 
-// Everywhere: k = 0, single rows and columns, the border of the tiny products, 64 and 65 rows, more than a register.
-const std::vector<Case> kCases = {
-    {1, 1, 1},    {1, 1, 0},    {3, 4, 0},    {70, 40, 0},  {0, 3, 4},    {3, 0, 4},    {1, 7, 5},    {7, 1, 5},
-    {5, 7, 1},    {2, 3, 4},    {1, 100, 100}, {1, 33, 300}, {300, 1, 100}, {100, 300, 1}, {16, 16, 64}, {16, 17, 64},
-    {17, 31, 33}, {25, 26, 26}, {64, 33, 47}, {65, 33, 47}, {63, 128, 65}, {128, 64, 96}, {2, 200, 150}, {200, 2, 150},
-    {200, 150, 2}, {33, 1, 600}, {129, 127, 131}, {65, 300, 1}, {1, 600, 1}, {600, 40, 1}};
+// Everywhere: k = 0, single rows and columns, the border of the tiny products, 64 and 65 rows, more than a
+// register.
+const std::vector<Case> kCases = {{1, 1, 1},     {1, 1, 0},       {3, 4, 0},     {70, 40, 0},   {0, 3, 4},
+                                  {3, 0, 4},     {1, 7, 5},       {7, 1, 5},     {5, 7, 1},     {2, 3, 4},
+                                  {1, 100, 100}, {1, 33, 300},    {300, 1, 100}, {100, 300, 1}, {16, 16, 64},
+                                  {16, 17, 64},  {17, 31, 33},    {25, 26, 26},  {64, 33, 47},  {65, 33, 47},
+                                  {63, 128, 65}, {128, 64, 96},   {2, 200, 150}, {200, 2, 150}, {200, 150, 2},
+                                  {33, 1, 600},  {129, 127, 131}, {65, 300, 1},  {1, 600, 1},   {600, 40, 1}};
 
 template <class T, class Product>
 void check_all(const Product& product, const std::vector<Case>& cases) {
@@ -115,7 +121,8 @@ TEST_CASE("both of oneDNN's routines, whatever the choice between them") {
 
 TEST_CASE("a factor of zero hides no NaN, and the values left of a product never matter") {
   for (const Case& c : {Case{1, 40, 3}, Case{3, 4, 5}, Case{70, 60, 50}}) {
-    std::vector<float> a(static_cast<size_t>(c.m * c.k), 0), b(static_cast<size_t>(c.k * c.n), 1), out(static_cast<size_t>(c.m * c.n));
+    std::vector<float> a(static_cast<size_t>(c.m * c.k), 0), b(static_cast<size_t>(c.k * c.n), 1),
+        out(static_cast<size_t>(c.m * c.n));
     b[0] = NAN;
     gemm(c.m, c.n, c.k, Matrix<const float>{a.data(), c.k, 1}, Matrix<const float>{b.data(), c.n, 1},
          Matrix<float>{out.data(), c.n, 1}, 0);
@@ -142,10 +149,12 @@ TEST_CASE("ready primitives are found again and their number is bounded") {
 TEST_CASE("the same product gives the same bits every time") {
   std::mt19937 random(5);
   for (const Case& c : {Case{1, 100, 100}, Case{32, 128, 128}, Case{100, 90, 80}}) {
-    Room<float> a(c.m, c.k, false, 0, random), b(c.k, c.n, true, 0, random), first(c.m, c.n, false, 0, random);
+    Room<float> a(c.m, c.k, false, 0, random), b(c.k, c.n, true, 0, random),
+        first(c.m, c.n, false, 0, random);
     const auto run = [&](Room<float>& out) {
       gemm(c.m, c.n, c.k, Matrix<const float>{a.memory.data(), a.matrix.row, 1},
-           Matrix<const float>{b.memory.data(), 1, b.matrix.col}, Matrix<float>{out.memory.data(), c.n, 1}, 0);
+           Matrix<const float>{b.memory.data(), 1, b.matrix.col}, Matrix<float>{out.memory.data(), c.n, 1},
+           0);
     };
     run(first);
     for (int k = 0; k < 20; ++k) {

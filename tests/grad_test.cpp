@@ -1,4 +1,5 @@
-// Differentiation: orders, places, intermediate values, versions of variables, what backward() keeps and releases.
+// Differentiation: orders, places, intermediate values, versions of variables, what backward() keeps and
+// releases.
 #include <doctest/doctest.h>
 
 #include <optional>
@@ -59,8 +60,10 @@ TEST_CASE("derivatives by values in the middle") {
   CHECK(grad(y, y).item() == 1);
   CHECK(grad(m, y).item() == 0);  // m does not depend on y
   CHECK_THROWS_WITH_AS(grad(y, detach(x)), doctest::Contains("requires no gradient"), Error);
-  CHECK_THROWS_WITH_AS(grad(Tensors{y}, Tensors{x}, {.cotangents = {vector({1})}}), doctest::Contains("want f64 []"), Error);
-  CHECK_THROWS_WITH_AS(grad(Tensors{y}, Tensors{x}, {.cotangents = {m, m}}), doctest::Contains("2 cotangents"), Error);
+  CHECK_THROWS_WITH_AS(grad(Tensors{y}, Tensors{x}, {.cotangents = {vector({1})}}),
+                       doctest::Contains("want f64 []"), Error);
+  CHECK_THROWS_WITH_AS(grad(Tensors{y}, Tensors{x}, {.cotangents = {m, m}}),
+                       doctest::Contains("2 cotangents"), Error);
 }
 
 TEST_CASE("gradients through slices that tile, overlap and leave gaps") {
@@ -98,7 +101,8 @@ TEST_CASE("gradients of rows that are read repeatedly, and of all kinds of readi
     CHECK(numbers(grad(rows, x)) == Numbers{10, 0, 0, 1101});
     // ids that do not lie side by side in memory
     const Tensor pairs = Tensor::from(std::vector<int64_t>{3, 9, 0, 9, 3, 9, 3, 9}, {4, 2});
-    CHECK(numbers(grad(sum(index_select(x, 0, select(pairs, 1, 0)) * weights), x)) == Numbers{10, 0, 0, 1101});
+    CHECK(numbers(grad(sum(index_select(x, 0, select(pairs, 1, 0)) * weights), x)) ==
+          Numbers{10, 0, 0, 1101});
     const Tensor all = rows + sum(x * 0.5) + sum(slice(x, 0, 1, 3));
     CHECK(numbers(grad(all, x)) == Numbers{10.5, 1.5, 1.5, 1101.5});
     // d2/dx2 of sum over rows of x^3
@@ -161,7 +165,8 @@ TEST_CASE("a carried state: detached it works, otherwise it is a sentence") {
   h.backward();
   CHECK(w.grad().item() == 1 + 1.5);
   step();
-  CHECK_THROWS_WITH_AS(h.backward(), doctest::Contains("detach() where the value is carried on (grad_test.cpp"), Error);
+  CHECK_THROWS_WITH_AS(h.backward(),
+                       doctest::Contains("detach() where the value is carried on (grad_test.cpp"), Error);
   CHECK(w.grad().item() == 2.5);
 }
 

@@ -16,7 +16,9 @@ namespace {
 
 bool has(const std::string& text, const char* piece) { return text.find(piece) != std::string::npos; }
 
-Tensor vector(const std::vector<double>& values) { return Tensor::from(values, {static_cast<int64_t>(values.size())}); }
+Tensor vector(const std::vector<double>& values) {
+  return Tensor::from(values, {static_cast<int64_t>(values.size())});
+}
 Tensor matrix(int64_t rows, int64_t columns) {
   std::vector<double> values(static_cast<size_t>(rows * columns));
   for (size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<double>(3 * i + 1));
@@ -27,7 +29,13 @@ Tensor matrix(int64_t rows, int64_t columns) {
 void keep_shape(Signature& s) { s.shape = s.in(0); }
 lanes::Lane squared(const lanes::Inputs& x) { return x[0] * x[0]; }
 Op square_with(void (*vjp)(Vjp&)) {
-  Op op{.name = "square_with", .doc = {}, .kind = Kind::pointwise, .shape = keep_shape, .vjp = vjp, .inputs = 1, .lanes = squared};
+  Op op{.name = "square_with",
+        .doc = {},
+        .kind = Kind::pointwise,
+        .shape = keep_shape,
+        .vjp = vjp,
+        .inputs = 1,
+        .lanes = squared};
   op.program = lanes::trace(1, squared);
   return op;
 }
@@ -48,10 +56,12 @@ TEST_CASE("right gradients pass, of any order, and every derivative is compared"
 
 TEST_CASE("f32 inputs are checked in f64, and integers are passed through") {
   const Tensor x = to(matrix(5, 2), DType::f32), ids = Tensor::from(std::vector<int64_t>{4, 0, 4}, {3});
-  const auto report = gradcheck([](const Tensors& in) {
-    CHECK(in[0].dtype() == DType::f64);
-    return square(index_select(in[0], 0, in[1])) * 2.0;
-  }, {x, ids});
+  const auto report = gradcheck(
+      [](const Tensors& in) {
+        CHECK(in[0].dtype() == DType::f64);
+        return square(index_select(in[0], 0, in[1])) * 2.0;
+      },
+      {x, ids});
   CHECK_MESSAGE(report.ok, report.text());
   CHECK(report.checked == 10);
 }
@@ -72,7 +82,8 @@ TEST_CASE("a gradient wrong by half a percent is found, and named") {
 TEST_CASE("a gradient that is wrong in one element of many is found") {
   static const Op op = square_with([](Vjp& g) {
     const Tensor right = g.dy * g.x(0) * 2.0;
-    g[0] = accumulate({{right, {}, {}}, {slice(right, 0, 17, 18) * 0.005, {Place::At::slice, 0, 17}, {}}}, right.shape(), right.dtype());
+    g[0] = accumulate({{right, {}, {}}, {slice(right, 0, 17, 18) * 0.005, {Place::At::slice, 0, 17}, {}}},
+                      right.shape(), right.dtype());
   });
   const Tensor x = reshape(matrix(6, 5), {30});
   const auto report = gradcheck([](const Tensors& in) { return call(op, in[0]); }, {x});
@@ -99,7 +110,8 @@ TEST_CASE("a missing gradient, a NaN and one that is not linear are found") {
   CHECK_FALSE(affine.ok);
   CHECK(has(affine.text(), "a zero cotangent gives 1e-07"));
   static const Op bent = square_with([](Vjp& g) { g[0] = abs(g.dy) * g.x(0) * 2.0; });
-  const auto not_linear = gradcheck([](const Tensors& x) { return call(bent, x[0]); }, {vector({1, 2, 3, 4, 5})});
+  const auto not_linear =
+      gradcheck([](const Tensors& x) { return call(bent, x[0]); }, {vector({1, 2, 3, 4, 5})});
   CHECK(has(not_linear.text(), "not linear in the cotangent"));
 }
 

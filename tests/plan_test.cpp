@@ -1,4 +1,5 @@
-// Plans: planned equals eager on random programs, equal structures and only those share a plan, memory never overlaps.
+// Plans: planned equals eager on random programs, equal structures and only those share a plan, memory never
+// overlaps.
 #include "core/plan/plan.h"
 
 #include <doctest/doctest.h>
@@ -38,7 +39,8 @@ TEST_CASE("random programs: planned equals eager, values and gradients") {
       const Rows planned = RandomProgram(seed, dtype).run();
       const Eager eager;
       const Rows at_once = RandomProgram(seed, dtype).run();
-      CHECK_MESSAGE(close(planned, at_once, dtype == DType::f64 ? 1e-10 : 2e-4), "seed " << seed << ", " << name_of(dtype).data());
+      CHECK_MESSAGE(close(planned, at_once, dtype == DType::f64 ? 1e-10 : 2e-4),
+                    "seed " << seed << ", " << name_of(dtype).data());
     }
   }
   CHECK(tape_stats().live_nodes == before);
@@ -53,7 +55,8 @@ plan::Plan planned() {
   return std::move(*plan);
 }
 
-// Scratch values that are needed at the same time lie apart; one step may write its result over an operand it reads last.
+// Scratch values that are needed at the same time lie apart; one step may write its result over an operand it
+// reads last.
 bool apart(const plan::Plan& plan) {
   for (const plan::Root& a : plan.roots) {
     if (a.home != plan::Home::scratch || a.first < 0) continue;
@@ -64,8 +67,9 @@ bool apart(const plan::Plan& plan) {
       const bool overlap = a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
       if (!together || !overlap) continue;
       const plan::Step& step = plan.steps[static_cast<size_t>(std::max(a.first, b.first))];
-      const bool handed_over = (a.last == b.first || b.last == a.first) && a.offset == b.offset && a.bytes == b.bytes &&
-                               step.what == plan::Do::call && plan.ops[static_cast<size_t>(step.node)]->kind == Kind::pointwise;
+      const bool handed_over = (a.last == b.first || b.last == a.first) && a.offset == b.offset &&
+                               a.bytes == b.bytes && step.what == plan::Do::call &&
+                               plan.ops[static_cast<size_t>(step.node)]->kind == Kind::pointwise;
       if (!handed_over) return false;
     }
   }
@@ -81,7 +85,9 @@ TEST_CASE("scratch memory of values needed together never overlaps") {
       if (!(a.shape() == Shape{4, 4}) || !(b.shape() == Shape{4, 4})) {
         values.push_back(slice(a, 0, 0, 4) * 2.0);
       } else {
-        values.push_back(random() % 3 ? a + b : random() % 2 ? matmul(a, transpose(b, 0, 1)) : matmul(a, b) + matmul(b, a));
+        values.push_back(random() % 3   ? a + b
+                         : random() % 2 ? matmul(a, transpose(b, 0, 1))
+                                        : matmul(a, b) + matmul(b, a));
       }
     }
     Tensor loss = sum_to(values.back() * values[values.size() - 5], {});
@@ -154,21 +160,56 @@ TEST_CASE("equal structures share a plan; any difference makes another") {
   const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9}, {3, 3});
   const Tensor z = Tensor::from(std::vector<float>(9, 1), {3, 3});
   const Tensor turned = transpose(x, 0, 1);
-  const Tensor narrow = slice(Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, {3, 4}), 1, 0, 3);
+  const Tensor narrow =
+      slice(Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, {3, 4}), 1, 0, 3);
   eval({turned, narrow});
   const auto value = [](const Tensor& t) { return t.to_vector<float>()[3]; };
   // Each pair differs in one thing alone.
-  const auto ab = [&] { const Tensor p = x * 2.5, q = p - z, r = p * q; CHECK(value(r) == 10 * 9); };
-  const auto ba = [&] { const Tensor p = x * 2.5, q = z - p, r = p * q; CHECK(value(r) == 10 * -9); };
-  const auto reads = [&] { const Tensor p = x * 2.5, q = p - z, r = q * q; CHECK(value(r) == 81); };
-  const auto same_leaf = [&] { const Tensor p = x * 2.5, q = p - x, r = p * q; CHECK(value(r) == 10 * 6); };
-  const auto another_op = [&] { const Tensor p = x * 2.5, q = p - z, r = p + q; CHECK(value(r) == 19); };
-  const auto strides = [&] { const Tensor p = turned * 2.5, q = p - z, r = p * q; CHECK(value(r) == 5 * 4); };
-  const auto last_x = [&] { const Tensor p = x * 2.5, q = p - z, r = q * x; CHECK(value(r) == 36); };
-  const auto last_z = [&] { const Tensor p = x * 2.5, q = p - z, r = q * z; CHECK(value(r) == 9); };
-  const auto other_strides = [&] { const Tensor p = narrow * 2.5, q = p - z, r = p * q; CHECK(value(r) == 12.5 * 11.5); };
-  const auto stays = [&] { Tensor p = x * 2.5, q = p - z, r = p * q; p = {}; CHECK(value(r) == 90); };
-  const auto integers = [&](int64_t begin) { CHECK(slice(x * 2.5, 1, begin, begin + 2).to_vector<float>()[0] == 2.5f * (1 + static_cast<float>(begin))); };
+  const auto ab = [&] {
+    const Tensor p = x * 2.5, q = p - z, r = p * q;
+    CHECK(value(r) == 10 * 9);
+  };
+  const auto ba = [&] {
+    const Tensor p = x * 2.5, q = z - p, r = p * q;
+    CHECK(value(r) == 10 * -9);
+  };
+  const auto reads = [&] {
+    const Tensor p = x * 2.5, q = p - z, r = q * q;
+    CHECK(value(r) == 81);
+  };
+  const auto same_leaf = [&] {
+    const Tensor p = x * 2.5, q = p - x, r = p * q;
+    CHECK(value(r) == 10 * 6);
+  };
+  const auto another_op = [&] {
+    const Tensor p = x * 2.5, q = p - z, r = p + q;
+    CHECK(value(r) == 19);
+  };
+  const auto strides = [&] {
+    const Tensor p = turned * 2.5, q = p - z, r = p * q;
+    CHECK(value(r) == 5 * 4);
+  };
+  const auto last_x = [&] {
+    const Tensor p = x * 2.5, q = p - z, r = q * x;
+    CHECK(value(r) == 36);
+  };
+  const auto last_z = [&] {
+    const Tensor p = x * 2.5, q = p - z, r = q * z;
+    CHECK(value(r) == 9);
+  };
+  const auto other_strides = [&] {
+    const Tensor p = narrow * 2.5, q = p - z, r = p * q;
+    CHECK(value(r) == 12.5 * 11.5);
+  };
+  const auto stays = [&] {
+    Tensor p = x * 2.5, q = p - z, r = p * q;
+    p = {};
+    CHECK(value(r) == 90);
+  };
+  const auto integers = [&](int64_t begin) {
+    CHECK(slice(x * 2.5, 1, begin, begin + 2).to_vector<float>()[0] ==
+          2.5f * (1 + static_cast<float>(begin)));
+  };
   CHECK(builds(ab));
   CHECK(builds(ba));
   CHECK(builds(reads));
@@ -181,11 +222,15 @@ TEST_CASE("equal structures share a plan; any difference makes another") {
   CHECK(builds(stays));
   CHECK(builds([&] { integers(0); }));
   CHECK(builds([&] { integers(1); }));
-  CHECK_FALSE(builds([&] { ab(), ba(), reads(), same_leaf(), another_op(), strides(), last_x(), last_z(), other_strides(), stays(), integers(1), integers(0); }));
+  CHECK_FALSE(builds([&] {
+    ab(), ba(), reads(), same_leaf(), another_op(), strides(), last_x(), last_z(), other_strides(), stays(),
+        integers(1), integers(0);
+  }));
 }
 
 TEST_CASE("the default dtype is part of the structure where a result takes it") {
-  const Tensor a = Tensor::from(std::vector<int64_t>{7, 9}, {2}), b = Tensor::from(std::vector<int64_t>{2, 4}, {2});
+  const Tensor a = Tensor::from(std::vector<int64_t>{7, 9}, {2}),
+               b = Tensor::from(std::vector<int64_t>{2, 4}, {2});
   const auto divide = [&] { return (a / b).to_vector<double>(); };
   CHECK(divide() == std::vector<double>{3.5, 2.25});
   const DefaultDType f64(DType::f64);

@@ -1,6 +1,6 @@
-// Random programs over a few shapes, for tests that run one program in two ways and compare. What a program does
-// depends on its seed alone, never on values: sharing, dead ends, views, copies, sums of parts, looks in between,
-// in-place updates, gradients of gradients.
+// Random programs over a few shapes, for tests that run one program in two ways and compare. What a program
+// does depends on its seed alone, never on values: sharing, dead ends, views, copies, sums of parts, looks in
+// between, in-place updates, gradients of gradients.
 #pragma once
 
 #include <random>
@@ -38,7 +38,8 @@ class RandomProgram {
     Rows out;
     for (const Tensor& v : values_) out.push_back(v.to_vector<double>());
     out.push_back(loss.to_vector<double>());
-    for (const Tensor& v : variables_) out.push_back(v.grad().defined() ? v.grad().to_vector<double>() : std::vector<double>());
+    for (const Tensor& v : variables_)
+      out.push_back(v.grad().defined() ? v.grad().to_vector<double>() : std::vector<double>());
     return out;
   }
 
@@ -54,7 +55,8 @@ class RandomProgram {
   Tensor ids(int64_t count, int below) {
     std::vector<int64_t> values(static_cast<size_t>(2 * count));
     for (int64_t& id : values) id = pick(below);
-    const Tensor both = Tensor::from(values, {count, 2});  // every second one: ids that do not lie side by side
+    const Tensor both =
+        Tensor::from(values, {count, 2});  // every second one: ids that do not lie side by side
     return pick(2) ? select(both, 1, 1) : slice(reshape(both, {2 * count}), 0, 0, count);
   }
   Tensor total(const Tensor& x) { return sum_to(x * x * 0.5 + x, {}); }
@@ -146,7 +148,7 @@ class RandomProgram {
       case 7: values_.push_back(gathered()); break;
       case 8: values_.push_back(sum_of_parts()); break;
       case 9: (void)binary(); break;  // a dead end
-      case 10: {  // forget a value that later ones may have read
+      case 10: {                      // forget a value that later ones may have read
         const auto k = static_cast<size_t>(pick(static_cast<int>(values_.size())));
         if (values_.size() > 8) values_.erase(values_.begin() + static_cast<std::ptrdiff_t>(k));
         break;

@@ -37,8 +37,8 @@ TEST_CASE("a chain of a million calls is recorded, differentiated and freed with
     h.backward();
     MESSAGE("a million calls: recorded in " << recorded << " s, differentiated and run in "
                                             << seconds_since(start) - recorded << " s");
-    CHECK(h.item() == 1);            // -(1 + 1) = -2, -(-2 + 1) = 1, ...
-    CHECK(x.grad().item() == 1);     // h = x again
+    CHECK(h.item() == 1);         // -(1 + 1) = -2, -(-2 + 1) = 1, ...
+    CHECK(x.grad().item() == 1);  // h = x again
   }
   CHECK(tape_stats().live_nodes == before);
 }
@@ -166,7 +166,9 @@ TEST_CASE("an error in the middle of recording leaves the tape usable") {
 
 TEST_CASE("an error names the line of the caller") {
   const Tensor a = zeros({2, 3}), b = zeros({2, 4});
-  const auto line = [](int n) { return doctest::Contains(("(tape_test.cpp:" + std::to_string(n) + ")").c_str()); };
+  const auto line = [](int n) {
+    return doctest::Contains(("(tape_test.cpp:" + std::to_string(n) + ")").c_str());
+  };
   CHECK_THROWS_WITH_AS(a + b, line(__LINE__), Error);
   CHECK_THROWS_WITH_AS(matmul(a, b), line(__LINE__), Error);
   CHECK_THROWS_WITH_AS(slice(a, 0, 1, 7), line(__LINE__), Error);
@@ -176,7 +178,8 @@ TEST_CASE("an error names the line of the caller") {
   CHECK_THROWS_WITH_AS(a.item(), line(__LINE__), Error);
   CHECK_THROWS_WITH_AS(a.backward(), line(__LINE__), Error);
   CHECK_THROWS_WITH_AS(grad(number(1), number(2)), line(__LINE__), Error);
-  const Tensor bad = index_select(a, 0, ids({2})); const int where = __LINE__;
+  const int where = __LINE__ + 1;
+  const Tensor bad = index_select(a, 0, ids({2}));
   CHECK_THROWS_WITH_AS(eval({bad}), line(where), Error);  // found when it runs, named where it was written
   CHECK_THROWS_WITH_AS(bad + 1.0, line(where), Error);
 }
@@ -193,13 +196,15 @@ TEST_CASE("sentences for what cannot be") {
   CHECK_THROWS_WITH_AS(w.set_grad(full({2}, 0, DType::f64)), doctest::Contains("want []"), Error);
   CHECK_THROWS_WITH_AS(w.set_grad(full({}, 0, DType::f32)), doctest::Contains("want f64"), Error);
   CHECK_THROWS_WITH_AS(w.assign(zeros({3})), doctest::Contains("want []"), Error);
-  CHECK_THROWS_WITH_AS(Tensor::from(std::vector<float>{1, 2}, {3}), doctest::Contains("2 values of f32"), Error);
+  CHECK_THROWS_WITH_AS(Tensor::from(std::vector<float>{1, 2}, {3}), doctest::Contains("2 values of f32"),
+                       Error);
 }
 
 TEST_CASE("sizes that no memory holds are refused where they are written") {
   const int64_t big = int64_t{1} << 31;
   const Tensor column = broadcast_to(zeros({1, 1}), {big, 1}), row = broadcast_to(zeros({1, 1}), {1, big});
-  CHECK_THROWS_WITH_AS(column + row, doctest::Contains("more elements than memory can hold (tape_test.cpp"), Error);
+  CHECK_THROWS_WITH_AS(column + row, doctest::Contains("more elements than memory can hold (tape_test.cpp"),
+                       Error);
   CHECK_THROWS_WITH_AS(matmul(column, row), doctest::Contains("more elements"), Error);
   CHECK_THROWS_AS(full({big, big}, 1), Error);
 }

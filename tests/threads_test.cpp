@@ -1,4 +1,5 @@
-// Threads: a tape for each, handles that outlive their thread, the same bits from one thread and from several.
+// Threads: a tape for each, handles that outlive their thread, the same bits from one thread and from
+// several.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -49,7 +50,8 @@ TEST_CASE("a tensor of another thread is refused in a sentence, alive or ended")
   CHECK((mine * 2.0).item() == 2);
 }
 
-TEST_CASE("handles of an ended thread may be copied and dropped, in any order, without upsetting the counts") {
+TEST_CASE(
+    "handles of an ended thread may be copied and dropped, in any order, without upsetting the counts") {
   const size_t live = memory_use().live;
   const uint64_t nodes = tape_stats().live_nodes;
   for (int order = 0; order < 4; ++order) {
@@ -104,7 +106,8 @@ TEST_CASE("threads train side by side") {
 
 std::vector<std::byte> big_program() {
   std::vector<float> values(300 * 700);
-  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>((i * 2654435761u) % 1000) / 500 - 1;
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<float>((i * 2654435761u) % 1000) / 500 - 1;
   Tensor x = Tensor::from(values, {300, 700}).requires_grad_();
   const Tensor y = exp(erf(x * 1.7)) * slice(x, 0, 0, 1) + transpose(reshape(x, {700, 300}), 0, 1);
   const Tensor columns = sum_to(y, {700}), rows = sum_to(y, {300, 1}), all = sum_to(y, {});

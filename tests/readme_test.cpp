@@ -1,0 +1,154 @@
+// The code in README.md and CONTRIBUTING.md compiles and does what they say; what they show is what stands here.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cctype>
+#include <fstream>
+#include <sstream>
+
+#include "ops/rules.h"
+#include "reel.h"
+
+using namespace reel;
+
+namespace {
+
+std::string file(const std::string& name) {
+  std::ifstream in(std::string(REEL_SOURCE_DIR "/") + name);
+  REQUIRE(in.good());
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+std::string packed(std::string text) {
+  std::erase_if(text, [](unsigned char c) { return std::isspace(c); });
+  return text;
+}
+
+std::string without_comment(const std::string& line) { return line.substr(0, line.find("//")); }
+
+// Every line of the ```cpp blocks of a page must stand in one of these sources, white space and comments aside.
+void check_page(const std::string& page, const std::vector<std::string>& sources) {
+  std::string known;
+  for (const std::string& source : sources) {
+    std::istringstream lines(file(source));
+    for (std::string line; std::getline(lines, line);) known += without_comment(line);
+  }
+  known = packed(known);
+  std::istringstream lines(file(page));
+  bool code = false;
+  int seen = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("```")) {
+      code = line == "```cpp";
+      continue;
+    }
+    if (!code) continue;
+    ++seen;
+    INFO(page, ": ", line);
+    CHECK(known.find(packed(without_comment(line))) != std::string::npos);
+  }
+  CHECK(seen > 10);
+}
+
+struct Classifier : nn::Module {
+  nn::Embedding words{{this, "words"}, 5000, 64};
+  nn::LSTM lstm{{this, "lstm"}, 64, 128};
+  nn::Linear output{{this, "output"}, 128, 5};
+
+  Tensor operator()(const Tensor& ids) const {
+    return output(lstm(words(ids)).state.back().h);
+  }
+};
+
+struct MinimalGatedUnit : nn::Module {
+  using State = Tensor;
+  nn::Linear forget, candidate;
+  MinimalGatedUnit(nn::Member at, int64_t in, int64_t hidden, const nn::CellOptions& o = {})
+      : Module(std::move(at)), forget({this, "forget" + o.suffix}, in + hidden, hidden),
+        candidate({this, "candidate" + o.suffix}, in + hidden, hidden) {}
+  Tensor operator()(const Tensor& x, const Tensor& h) const {
+    const Tensor f = sigmoid(forget(concat({h, x}, -1)));
+    return h + f * (tanh(candidate(concat({f * h, x}, -1))) - h);
+  }
+  Tensor initial(int64_t batch) const { return zeros({batch, forget.weight.size(0)}); }
+};
+
+Tensor log1p(Arg x);
+using lanes::Inputs;
+
+const Op log1p_op{
+    .name = "log1p",
+    .doc = "y = ln(1 + x), exact for small x",
+    .kind = Kind::pointwise,
+    .shape = rules::same_float,
+    .vjp = [](Vjp& g) { g[0] = g.dy / (g.x(0) + 1); },
+    .lanes = [](const Inputs& x) { return log1p(x[0]); },
+    .samples = [] { return rules::unary(log1p, -0.5, 3); },
+};
+const Register log1p_registered(log1p_op);
+
+Tensor log1p(Arg x) { return record(log1p_op, {x}); }
+
+}  // namespace
+
+TEST_CASE("readme: what the pages show is what is compiled here") {
+  check_page("README.md", {"tests/readme_test.cpp", "nn/cells.cpp"});
+  check_page("CONTRIBUTING.md", {"tests/readme_test.cpp"});
+}
+
+TEST_CASE("readme: the classifier learns") {
+  manual_seed(1);
+  std::vector<int64_t> words(7 * 4), classes{0, 1, 2, 3};
+  for (size_t i = 0; i < words.size(); ++i) words[i] = static_cast<int64_t>(i * 131 % 5000);
+  const std::vector<std::pair<Tensor, Tensor>> batches(20, {Tensor::from(words, {7, 4}), Tensor::from(classes, {4})});
+  std::vector<double> losses;
+
+  Classifier model;
+  optim::Adam adam(model.parameters(), {.lr = 2e-3});
+  for (auto [ids, labels] : batches) {
+    Tensor loss = cross_entropy(model(ids), labels);
+    adam.zero_grad();
+    loss.backward();
+    optim::clip_grad_norm(model.parameters(), 5);
+    adam.step();
+    losses.push_back(loss.item());
+  }
+  CHECK(losses.front() > 1.4);
+  CHECK(losses.back() < 0.5 * losses.front());
+}
+
+TEST_CASE("readme: a gradient check of one's own") {
+  const Tensor a = normal({2, 3}), b = normal({3, 2}), c = uniform({2, 2}, 1, 2);
+  auto report = gradcheck([](const Tensors& x) { return tanh(matmul(x[0], x[1])) / x[2]; }, {a, b, c});
+  if (!report.ok) fmt::print("{}\n", report.text());
+  CHECK(report.ok);
+  CHECK(report.checked == 16);
+
+  const DefaultDType f64(DType::f64);
+  nn::LSTM model({}, 3, 4);
+  const Tensor x = normal({5, 2, 3});
+  const auto f = [&](const Tensors&) { return model(x).output; };
+  const Tensors inputs = model.parameters();
+  CHECK(gradgradcheck([](const Tensors& v) { return tanh(v[0]); }, {a}).ok);
+  gradgradcheck(f, inputs);
+  CHECK(gradcheck(f, model.parameters(), {.directions = 20}).ok);
+  gradcheck(f, model.parameters(), {.directions = 20});
+}
+
+TEST_CASE("readme: a cell of one's own runs in a bidirectional stack, with lengths, and passes the gradient check") {
+  const DefaultDType f64(DType::f64);
+  manual_seed(2);
+  {
+    nn::Recurrent<MinimalGatedUnit> layers({}, 32, 64, {.num_layers = 2, .bidirectional = true});
+    CHECK(layers.parameters().size() == 16);
+  }
+  nn::Recurrent<MinimalGatedUnit> layers({}, 3, 4, {.num_layers = 2, .bidirectional = true});
+  const Tensor x = normal({5, 2, 3});
+  const auto report = gradcheck([&](const Tensors&) { return layers(x, {}, {5, 3}).output; }, layers.parameters(),
+                                {.directions = 10});
+  INFO(report.text());
+  CHECK(report.ok);
+  CHECK(layers.named_parameters().front().first == "forget_l0.weight");
+}
