@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "core/environment.h"
 #include "core/error.h"
 
 namespace reel {
@@ -54,7 +55,7 @@ Pool::~Pool() {
 }
 
 bool poison() {
-  static const bool on = std::getenv("REEL_POISON") != nullptr;
+  static const bool on = switched_on("REEL_POISON");
   return on;
 }
 
@@ -71,8 +72,8 @@ Buffer::Buffer(size_t bytes) {
   } else {
     memory = std::aligned_alloc(64, (size + 63) / 64 * 64);
     if (!memory) {
-      fail("out of memory: could not get {} bytes (held by live values: {} bytes, kept for reuse: {} bytes)", bytes,
-           pool.use.live, pool.use.pooled);
+      fail("out of memory: could not get {} bytes (held by live values: {} bytes, kept for reuse: {} bytes)",
+           bytes, pool.use.live, pool.use.pooled);
     }
   }
   pool.use.live += size;

@@ -1,4 +1,5 @@
-// Differentiation: one walk backwards along the tape. Each op's gradient is recorded with ops; here they are added up.
+// Differentiation: one walk backwards along the tape. Each op's gradient is recorded with ops; here they are
+// added up.
 #include <algorithm>
 
 #include "core/plan/plan.h"
@@ -53,7 +54,9 @@ class Differentiation {
   const std::vector<Node*>& variables() const { return variables_; }
   const std::vector<Node*>& visited() const { return visited_; }
 
-  static Node* reading(const Tensor& t) { return t.node()->variable ? t.node()->variable->version : t.node(); }
+  static Node* reading(const Tensor& t) {
+    return t.node()->variable ? t.node()->variable->version : t.node();
+  }
 
  private:
   struct Slot {
@@ -74,7 +77,10 @@ class Differentiation {
 
   void contribute(Node* node, Contribution part) {
     if (!node->requires_grad) return;
-    Node* variable = node->op ? nullptr : node->owner ? node->owner : node->inputs > 0 ? node->in[0] : nullptr;
+    Node* variable = node->op           ? nullptr
+                     : node->owner      ? node->owner
+                     : node->inputs > 0 ? node->in[0]
+                                        : nullptr;
     if (!node->op && !variable) return;  // a version whose variable is gone
     Node* target = variable ? variable : node;
     Slot& s = slot(target);
@@ -83,9 +89,11 @@ class Differentiation {
         variables_.push_back(variable);
       } else {
         if (!node->in_history) {
-          fail("[backward] the graph behind [{}]{} was consumed by an earlier backward(): want retain_graph there, or "
-               "detach() where the value is carried on{}",
-               node->op->name, at(node->where), at(where_));
+          fail(
+              "[backward] the graph behind [{}]{} was consumed by an earlier backward(): want retain_graph "
+              "there, or "
+              "detach() where the value is carried on{}",
+              node->op->name, at(node->where), at(where_));
         }
         ++waiting_;
       }
@@ -134,7 +142,8 @@ Tensor cotangent_for(const Tensor& output, const Tensor* given, const char* op, 
   const Node* node = checked(output, op, where);
   if (!given || !given->defined()) {
     if (node->shape.numel() != 1) {
-      fail("[{}] an output of shape {}: want one element, or a cotangent of its shape{}", op, node->shape, at(where));
+      fail("[{}] an output of shape {}: want one element, or a cotangent of its shape{}", op, node->shape,
+           at(where));
     }
     return full(node->shape, 1, node->dtype);
   }
@@ -150,16 +159,21 @@ Tensor cotangent_for(const Tensor& output, const Tensor* given, const char* op, 
 
 Tensors grad(const Tensors& outputs, const Tensors& wrt, const GradOptions& options, Where where) {
   if (!options.cotangents.empty() && options.cotangents.size() != outputs.size()) {
-    fail("[grad] {} cotangents for {} outputs: want one each{}", options.cotangents.size(), outputs.size(), at(where));
+    fail("[grad] {} cotangents for {} outputs: want one each{}", options.cotangents.size(), outputs.size(),
+         at(where));
   }
   Differentiation d(options.create_graph, where);
   for (const Tensor& t : wrt) {
     checked(t, "grad", where);
-    if (!t.requires_grad()) fail("[grad] wrt a tensor that requires no gradient: want requires_grad_() before it is used{}", at(where));
+    if (!t.requires_grad())
+      fail("[grad] wrt a tensor that requires no gradient: want requires_grad_() before it is used{}",
+           at(where));
     d.want(t.node());
   }
   for (size_t k = 0; k < outputs.size(); ++k) {
-    d.seed(outputs[k], cotangent_for(outputs[k], options.cotangents.empty() ? nullptr : &options.cotangents[k], "grad", where));
+    d.seed(outputs[k],
+           cotangent_for(outputs[k], options.cotangents.empty() ? nullptr : &options.cotangents[k], "grad",
+                         where));
   }
   d.run();
   Tensors result;

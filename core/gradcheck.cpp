@@ -97,7 +97,8 @@ class Checker {
 
   // The central difference of sum(u * f) while `move(h)` shifts the inputs by h along some direction.
   template <class Move>
-  void compare(const Values& u, double analytic, double scale, double h, size_t input, int64_t index, const Move& move) {
+  void compare(const Values& u, double analytic, double scale, double h, size_t input, int64_t index,
+               const Move& move) {
     move(h);
     const double right = value(u);
     move(-h);
@@ -120,8 +121,8 @@ class Checker {
       report_.numeric = numeric;
     }
     if (!(error <= options_.tolerance)) {
-      problem(fmt::format("input {}, index {}: analytic {:.9g}, numeric {:.9g}, relative error {:.3g}", input, index,
-                          analytic, numeric, error));
+      problem(fmt::format("input {}, index {}: analytic {:.9g}, numeric {:.9g}, relative error {:.3g}", input,
+                          index, analytic, numeric, error));
     }
   }
 
@@ -187,7 +188,8 @@ class Checker {
     }
   }
 
-  // gradient(2u - 3v) = 2 gradient(u) - 3 gradient(v); the same again is the same bits; of nothing comes nothing.
+  // gradient(2u - 3v) = 2 gradient(u) - 3 gradient(v); the same again is the same bits; of nothing comes
+  // nothing.
   void linear(const Values& u, const Values& v, const Values& g) {
     Values mixed = u, none = u;
     for (size_t k = 0; k < u.size(); ++k) {
@@ -200,12 +202,15 @@ class Checker {
         const double want = 2 * g[k][i] - 3 * gv[k][i];
         const double size = std::fabs(2 * g[k][i]) + std::fabs(3 * gv[k][i]) + 1;
         if (std::fabs(gm[k][i] - want) > 1e-9 * size) {
-          problem(fmt::format("input {}, index {}: not linear in the cotangent: {:.9g} for 2u - 3v, want {:.9g}", k, i,
-                              gm[k][i], want));
+          problem(
+              fmt::format("input {}, index {}: not linear in the cotangent: {:.9g} for 2u - 3v, want {:.9g}",
+                          k, i, gm[k][i], want));
         }
-        if (g0[k][i] != 0) problem(fmt::format("input {}, index {}: a zero cotangent gives {:.9g}", k, i, g0[k][i]));
+        if (g0[k][i] != 0)
+          problem(fmt::format("input {}, index {}: a zero cotangent gives {:.9g}", k, i, g0[k][i]));
         if (again[k][i] != g[k][i] && !(std::isnan(again[k][i]) && std::isnan(g[k][i]))) {
-          problem(fmt::format("input {}, index {}: not repeatable: {:.17g}, then {:.17g}", k, i, g[k][i], again[k][i]));
+          problem(fmt::format("input {}, index {}: not repeatable: {:.17g}, then {:.17g}", k, i, g[k][i],
+                              again[k][i]));
         }
       }
     }
@@ -230,10 +235,12 @@ class Checker {
 }  // namespace
 
 std::string GradcheckReport::text() const {
-  std::string out = fmt::format("{}: {} derivatives, worst relative error {:.3g}", ok ? "ok" : "WRONG", checked, worst);
+  std::string out =
+      fmt::format("{}: {} derivatives, worst relative error {:.3g}", ok ? "ok" : "WRONG", checked, worst);
   if (checked > 0) {
     out += fmt::format(" (input {}, {}: analytic {:.9g}, numeric {:.9g})", input,
-                       index < 0 ? std::string("a direction") : fmt::format("index {}", index), analytic, numeric);
+                       index < 0 ? std::string("a direction") : fmt::format("index {}", index), analytic,
+                       numeric);
   }
   if (kinks > 0) out += fmt::format("; {} points without a derivative passed over", kinks);
   for (const std::string& sentence : problems) out += "\n  " + sentence;

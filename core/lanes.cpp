@@ -34,7 +34,9 @@ uint16_t Lane::id(Program& program) const {
   return append(program, {.code = Code::number, .number = number_});
 }
 
-Lane Inputs::f(uint16_t k) const { return {&program_, append(program_, {.code = Code::scalar, .scalar = k})}; }
+Lane Inputs::f(uint16_t k) const {
+  return {&program_, append(program_, {.code = Code::scalar, .scalar = k})};
+}
 
 Program trace(uint16_t inputs, Lane (*body)(const Inputs&)) {
   Program program;

@@ -1,5 +1,6 @@
-// Pointwise programs: how an op states, once, what it does to every element. Writing `tanh(x[0]) * x[1]` over Lanes
-// records a short program; kernels/pointwise.cpp runs it with SIMD in f32 and with the standard library in f64.
+// Pointwise programs: how an op states, once, what it does to every element. Writing `tanh(x[0]) * x[1]` over
+// Lanes records a short program; kernels/pointwise.cpp runs it with SIMD in f32 and with the standard library
+// in f64.
 #pragma once
 
 #include <cstdint>
@@ -7,12 +8,14 @@
 
 namespace reel::lanes {
 
+// clang-format off
 enum class Code : uint8_t {
   number, scalar,                                                   // constants: written down, or an attribute of the call
   neg, abs, sign, exp, log, log1p, expm1, sqrt, tanh, sigmoid, erf,  // of one lane
   add, sub, mul, div, min, max, pow, less, less_equal, equal,       // of two
   select,                                                           // a != 0 ? b : c
 };
+// clang-format on
 int arity(Code code);
 
 // Operands below `Program::inputs` are inputs, the others are results: operand inputs + k is instruction k.

@@ -17,7 +17,8 @@ std::vector<const Op*>& all_ops() {
   return ops;
 }
 
-// A plain number takes the dtype of the tensors beside it: 2 * x is x's dtype. A fraction beside integers is a float.
+// A plain number takes the dtype of the tensors beside it: 2 * x is x's dtype. A fraction beside integers is
+// a float.
 DType dtype_for_numbers(std::span<const Arg> in) {
   DType found = default_dtype();
   bool integers = false;
@@ -99,8 +100,8 @@ int64_t axis_of(const Arg& x, int64_t axis, std::string_view op) {
   const Shape shape = shape_of(x, op);
   const int64_t normal = axis < 0 ? axis + shape.rank() : axis;
   if (normal < 0 || normal >= shape.rank()) {
-    fail("[{}] axis {} of a value of shape {}: want {} to {}{}", op, axis, shape, -shape.rank(), shape.rank() - 1,
-         at(x.where()));
+    fail("[{}] axis {} of a value of shape {}: want {} to {}{}", op, axis, shape, -shape.rank(),
+         shape.rank() - 1, at(x.where()));
   }
   return normal;
 }

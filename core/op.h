@@ -29,15 +29,15 @@ enum class Kind : uint8_t {
 };
 
 // The constants of one call. Integers are structure: a call with others is another plan (except those of
-// sources, which hold the random generator's position). Floats are read when a kernel runs, so that a new learning rate or
-// temperature plans nothing anew.
+// sources, which hold the random generator's position). Floats are read when a kernel runs, so that a new
+// learning rate or temperature plans nothing anew.
 struct Attrs {
   std::array<int64_t, 3> i{};
   std::array<double, 2> f{};
 };
 
-// A call as the shape rule sees it: inputs known by shape and dtype. `shape` and `dtype` are the answer; an op whose
-// output shape is an argument (reshape, zeros) finds it there.
+// A call as the shape rule sees it: inputs known by shape and dtype. `shape` and `dtype` are the answer; an
+// op whose output shape is an argument (reshape, zeros) finds it there.
 class Signature {
  public:
   Signature(const Op& op, std::span<Node* const> in, const Attrs& attrs, Where where)
@@ -78,8 +78,8 @@ struct Contribution {
   Tensor ids;  // Place::rows: value[.., j, ..] belongs to index ids[j] of the axis
 };
 
-// A call as its gradient rule sees it. The rule writes g[k], the contribution to input k, with ops; shapes that were
-// broadcast are summed back by the tape, several contributions are added up by the tape.
+// A call as its gradient rule sees it. The rule writes g[k], the contribution to input k, with ops; shapes
+// that were broadcast are summed back by the tape, several contributions are added up by the tape.
 class Vjp {
  public:
   Vjp(const Node& node, Tensor cotangent, std::span<Contribution> out)
@@ -107,7 +107,8 @@ class Vjp {
   std::span<Contribution> out_;
 };
 
-// A call as its kernel sees it: memory in place. Unless the op says `strided`, inputs are contiguous; outputs always are.
+// A call as its kernel sees it: memory in place. Unless the op says `strided`, inputs are contiguous; outputs
+// always are.
 struct Exec {
   const Op& op;
   const Attrs& attrs;
@@ -124,8 +125,8 @@ struct Exec {
 };
 using Kernel = void (*)(const Exec&);
 
-// Inputs on which everything is checked that must hold for each op. A sample calls the op's public function on inputs of
-// these shapes; values are drawn in [low, high].
+// Inputs on which everything is checked that must hold for each op. A sample calls the op's public function
+// on inputs of these shapes; values are drawn in [low, high].
 struct Sample {
   std::vector<Shape> shapes;
   std::function<Tensor(std::span<const Tensor>)> call;
@@ -159,7 +160,7 @@ struct Op {
   Kernel bytes = nullptr;  // instead of both, for ops that only move elements of any type
   bool strided = false;    // kernels read any strides
 
-  bool accumulates = false;  // kernels can add onto their output (Exec::add)
+  bool accumulates = false;        // kernels can add onto their output (Exec::add)
   bool shape_is_argument = false;  // the caller chooses the output's shape
   std::vector<Sample> (*samples)() = nullptr;
   std::vector<BadSample> (*bad)() = nullptr;
@@ -183,8 +184,8 @@ struct Call {
 Tensor record(const Op& op, std::initializer_list<Arg> in, Attrs attrs = {});
 Tensor record(const Op& op, std::span<const Arg> in, Call call);
 
-
-// What a public function may ask of its arguments before it records: [] for plain numbers; throws on undefined tensors.
+// What a public function may ask of its arguments before it records: [] for plain numbers; throws on
+// undefined tensors.
 Shape shape_of(const Arg& x, std::string_view op);
 // The axis counted from the front; throws with the caller's place where there is no such axis.
 int64_t axis_of(const Arg& x, int64_t axis, std::string_view op);

@@ -15,7 +15,8 @@ constexpr double kKernelBound = 1e-5, kPlannedBound = 1e-6;
 // A sample's inputs: floats drawn in f32 precision, so that both kernels see the same numbers, then ids.
 Tensors inputs_of(const Sample& sample, DType dtype, uint64_t seed) {
   std::mt19937_64 random(seed);
-  std::uniform_real_distribution<float> uniform(static_cast<float>(sample.low), static_cast<float>(sample.high));
+  std::uniform_real_distribution<float> uniform(static_cast<float>(sample.low),
+                                                static_cast<float>(sample.high));
   Tensors in;
   for (const Shape& shape : sample.shapes) {
     std::vector<double> values(static_cast<size_t>(shape.numel()));
@@ -25,7 +26,8 @@ Tensors inputs_of(const Sample& sample, DType dtype, uint64_t seed) {
   }
   for (const Shape& shape : sample.id_shapes) {
     std::vector<int64_t> ids(static_cast<size_t>(shape.numel()));
-    for (int64_t& id : ids) id = static_cast<int64_t>(random() % static_cast<uint64_t>(std::max<int64_t>(1, sample.ids_below)));
+    for (int64_t& id : ids)
+      id = static_cast<int64_t>(random() % static_cast<uint64_t>(std::max<int64_t>(1, sample.ids_below)));
     in.push_back(Tensor::from(ids, shape));
   }
   return in;
@@ -46,7 +48,8 @@ Outcome outcome(const Sample& sample, DType dtype, uint64_t seed) {
     std::mt19937_64 random(seed + 1);
     for (double& u : cotangent) u = std::uniform_real_distribution<float>(-1, 1)(random);
     const Tensors wrt(in.begin(), in.begin() + static_cast<std::ptrdiff_t>(sample.shapes.size()));
-    GradOptions options{.cotangents = {to(Tensor::from(cotangent, y.shape()), y.dtype())}, .create_graph = true};
+    GradOptions options{.cotangents = {to(Tensor::from(cotangent, y.shape()), y.dtype())},
+                        .create_graph = true};
     for (const Tensor& g : grad({y}, wrt, options)) out.gradients.push_back(g.to_vector<double>());
   }
   out.value = y.to_vector<double>();
@@ -71,7 +74,9 @@ double distance(const std::vector<double>& a, const std::vector<double>& b) {
 
 class OpChecker {
  public:
-  OpChecker(const Op& op, int64_t elements) : op_(op), elements_(elements) { report_.differentiable = op.vjp != nullptr; }
+  OpChecker(const Op& op, int64_t elements) : op_(op), elements_(elements) {
+    report_.differentiable = op.vjp != nullptr;
+  }
 
   OpReport run() {
     const std::vector<Sample> samples = op_.samples ? op_.samples() : std::vector<Sample>();
@@ -94,7 +99,8 @@ class OpChecker {
     const uint64_t seed = 100 + k;
     const Tensors in = inputs_of(sample, DType::f64, seed);
     if (op_.vjp) {
-      const GradcheckReport first = gradcheck([&](const Tensors& x) { return sample.call(x); }, in, {.elements = elements_});
+      const GradcheckReport first =
+          gradcheck([&](const Tensors& x) { return sample.call(x); }, in, {.elements = elements_});
       take(first, k, "first order", report_.first);
       const GradcheckReport second = gradgradcheck([&](const Tensors& x) { return sample.call(x); }, in,
                                                    {.step = 1e-5, .tolerance = 1e-5, .elements = elements_});
@@ -122,17 +128,20 @@ class OpChecker {
     }
     ++report_.checks;
     worst = std::max(worst, distance_here);
-    if (!(distance_here <= bound)) problem(k, fmt::format("{}: relative difference {:.3g}", what, distance_here));
+    if (!(distance_here <= bound))
+      problem(k, fmt::format("{}: relative difference {:.3g}", what, distance_here));
   }
 
   void check_refused(const BadSample& bad) {
     ++report_.checks;
     try {
       bad.call().to_vector<double>();
-      report_.problems.push_back(fmt::format("[{}] bad input was taken: want an error with '{}'", op_.name, bad.want));
+      report_.problems.push_back(
+          fmt::format("[{}] bad input was taken: want an error with '{}'", op_.name, bad.want));
     } catch (const Error& e) {
       if (std::string(e.what()).find(bad.want) == std::string::npos) {
-        report_.problems.push_back(fmt::format("[{}] bad input gave '{}': want '{}' in it", op_.name, e.what(), bad.want));
+        report_.problems.push_back(
+            fmt::format("[{}] bad input gave '{}': want '{}' in it", op_.name, e.what(), bad.want));
       }
     }
   }

@@ -20,7 +20,8 @@ void set_default_dtype(DType t) {
   current_default = t;
 }
 
-Shape::Shape(std::initializer_list<int64_t> dims) : Shape(std::span<const int64_t>(dims.begin(), dims.size())) {}
+Shape::Shape(std::initializer_list<int64_t> dims)
+    : Shape(std::span<const int64_t>(dims.begin(), dims.size())) {}
 
 Shape::Shape(std::span<const int64_t> dims) {
   for (int64_t d : dims) push_back(d);
@@ -94,7 +95,8 @@ Strides broadcast_strides(const Shape& from, const Strides& strides, const Shape
 int normal_axis(int64_t axis, int rank, const char* op) {
   const int64_t normal = axis < 0 ? axis + rank : axis;
   if (normal < 0 || normal >= rank) {
-    fail("[{}] axis {}: want one of the {} axes of the value, from {} to {}", op, axis, rank, -rank, rank - 1);
+    fail("[{}] axis {}: want one of the {} axes of the value, from {} to {}", op, axis, rank, -rank,
+         rank - 1);
   }
   return static_cast<int>(normal);
 }

@@ -11,21 +11,25 @@ Tensor full(const Shape& shape, double value, DType dtype);
 Tensor zeros(const Shape& shape);
 Tensor ones(const Shape& shape);
 
-Tensor to(Arg x, DType dtype);  // converts; floats to integers by truncation. A gradient passes between floats only
-Tensor detach(Arg x);           // the same value; no gradient flows through
+Tensor to(Arg x,
+          DType dtype);  // converts; floats to integers by truncation. A gradient passes between floats only
+Tensor detach(Arg x);    // the same value; no gradient flows through
 Tensor broadcast_to(Arg x, const Shape& shape);  // NumPy's rule, without a copy
 Tensor sum_to(Arg x, const Shape& shape);        // sums what broadcasting to x's shape had repeated
 Tensor slice(Arg x, int64_t axis, int64_t begin, int64_t end);  // x[.., begin:end, ..], without a copy
 Tensor index_select(Arg x, int64_t axis, Arg ids);              // out[.., j, ..] = x[.., ids[j], ..]
 
-// The sum of contributions to a value of this shape, zero where there are none: how the tape adds up gradients.
+// The sum of contributions to a value of this shape, zero where there are none: how the tape adds up
+// gradients.
 Tensor accumulate(const std::vector<Contribution>& parts, const Shape& shape, DType dtype);
 
 // Memory behind accumulate: `part` written or added at its place in `whole`, which is contiguous.
 void put(const Array& part, Place place, const Array* ids, const Array& whole, bool add);
-// Whether the places cover the axis of a whole without a gap or an overlap, so that nothing has to be zeroed first.
+// Whether the places cover the axis of a whole without a gap or an overlap, so that nothing has to be zeroed
+// first.
 bool tiles(std::span<const int64_t> list, std::span<const Shape> parts, const Shape& whole);
-inline constexpr size_t kPlaceWords = 4;  // of `list`, for each part: at, axis, begin, input that holds the ids or -1
+inline constexpr size_t kPlaceWords =
+    4;  // of `list`, for each part: at, axis, begin, input that holds the ids or -1
 Place place_of(std::span<const int64_t> list, size_t part);
 extern const Op accumulate_op;
 

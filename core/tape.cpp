@@ -1,8 +1,8 @@
 #include "core/tape.h"
 
-#include <cstdlib>
 #include <new>
 
+#include "core/environment.h"
 #include "core/kernels/pointwise.h"
 #include "core/plan/plan.h"
 
@@ -23,7 +23,10 @@ std::string at(Where where) {
   return fmt::format(" ({}:{})", file_of(where), where.line());
 }
 
-Array Node::array() const { return {value->buffer.data() + value->offset * static_cast<int64_t>(size_of(dtype)), dtype, shape, value->strides}; }
+Array Node::array() const {
+  return {value->buffer.data() + value->offset * static_cast<int64_t>(size_of(dtype)), dtype, shape,
+          value->strides};
+}
 
 // The thread's tape lives as long as the thread, or as the last handle into it.
 struct TapeOwner {
@@ -39,7 +42,7 @@ Tape& Tape::current() {
   return *owner.tape;
 }
 
-Tape::Tape() { eager = std::getenv("REEL_EAGER") != nullptr; }
+Tape::Tape() { eager = switched_on("REEL_EAGER"); }
 Tape::~Tape() = default;
 
 Node* Tape::allocate() {
@@ -225,8 +228,8 @@ Node* checked(const Tensor& tensor, std::string_view op, Where where) {
   Node* node = tensor.node();
   if (!node) fail("[{}] got an undefined tensor, one that never received a value{}", op, at(where));
   if (node->tape != &Tape::current()) {
-    fail("[{}] the tensor belongs to another thread's tape: hand its values over (to_vector, from) instead{}", op,
-         at(where));
+    fail("[{}] the tensor belongs to another thread's tape: hand its values over (to_vector, from) instead{}",
+         op, at(where));
   }
   if (node->state == State::failed) {
     fail("[{}] the tensor has no value: the computation that should have made it ([{}]{}) failed{}", op,

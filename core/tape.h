@@ -1,8 +1,8 @@
 // The tape: nodes in the order of their recording, and what happens to them.
 //
-// A node is a call of an op, or a leaf with a value. Handles and the calls that read a node keep it alive. A pending
-// node has not been computed; a flush computes all pending nodes at once (plan/plan.h), and those that nobody holds
-// any more are freed, without recursion.
+// A node is a call of an op, or a leaf with a value. Handles and the calls that read a node keep it alive. A
+// pending node has not been computed; a flush computes all pending nodes at once (plan/plan.h), and those
+// that nobody holds any more are freed, without recursion.
 #pragma once
 
 #include <memory>
@@ -21,17 +21,17 @@ struct Value {
   Strides strides{};
 };
 
-// What only variables have. The handle's node is the identity; calls read its present version, a node of its own, so
-// that an update in place can leave the old version to those that were recorded before.
+// What only variables have. The handle's node is the identity; calls read its present version, a node of its
+// own, so that an update in place can leave the old version to those that were recorded before.
 struct Variable {
   Node* version = nullptr;  // counted
   Tensor grad;
 };
 
 enum class State : uint8_t {
-  pending,   // recorded, not computed
-  ready,     // has its value (leaves always)
-  failed,    // its computation threw
+  pending,  // recorded, not computed
+  ready,    // has its value (leaves always)
+  failed,   // its computation threw
 };
 
 struct Node {

@@ -96,7 +96,8 @@ Tensor& Tensor::requires_grad_(bool on) {
     fail("[requires_grad_] a tensor of {}: want f32 or f64, others have no gradient", name_of(node->dtype));
   }
   if (!node_->variable) {
-    if (node->requires_grad) fail("[requires_grad_] the tensor is computed from variables: want detach() of it");
+    if (node->requires_grad)
+      fail("[requires_grad_] the tensor is computed from variables: want detach() of it");
     evaluated(*this);
     node->tape->drop_inputs(node);
     node->op = nullptr;
@@ -110,12 +111,14 @@ bool Tensor::requires_grad() const { return defined_node(node_, "requires_grad")
 bool Tensor::is_variable() const { return node_ && node_->variable; }
 
 Tensor Tensor::grad() const {
-  if (!is_variable()) fail("[grad] only variables (parameters, or after requires_grad_()) collect a gradient");
+  if (!is_variable())
+    fail("[grad] only variables (parameters, or after requires_grad_()) collect a gradient");
   return node_->variable->grad;
 }
 
 void Tensor::set_grad(Tensor grad) {
-  if (!is_variable()) fail("[set_grad] only variables (parameters, or after requires_grad_()) collect a gradient");
+  if (!is_variable())
+    fail("[set_grad] only variables (parameters, or after requires_grad_()) collect a gradient");
   checked(*this, "set_grad", {});
   if (grad.defined()) checked(grad, "set_grad", {});
   if (grad.defined() && !(grad.shape() == shape())) {
@@ -131,16 +134,20 @@ void Tensor::assign(const Tensor& value, Where where) {
   checked(value, "assign", where);
   checked(*this, "assign", where);
   if (!is_variable()) fail("[assign] want a variable (a parameter, or after requires_grad_()){}", at(where));
-  if (!(value.shape() == shape())) fail("[assign] a value of shape {}: want {}{}", value.shape(), shape(), at(where));
+  if (!(value.shape() == shape()))
+    fail("[assign] a value of shape {}: want {}{}", value.shape(), shape(), at(where));
   const Array from = evaluated(value);
-  const Buffer keep = value.node()->value ? value.node()->value->buffer : Buffer();  // the value may be this one's own
+  const Buffer keep =
+      value.node()->value ? value.node()->value->buffer : Buffer();  // the value may be this one's own
   copy(from, writable(*this));
 }
 
 void eval(std::span<const Tensor> values) {
   for (const Tensor& t : values) evaluated(t);
 }
-void eval(std::initializer_list<Tensor> values) { eval(std::span<const Tensor>(values.begin(), values.size())); }
+void eval(std::initializer_list<Tensor> values) {
+  eval(std::span<const Tensor>(values.begin(), values.size()));
+}
 
 NoGrad::NoGrad() : before_(std::exchange(Tape::current().grad_enabled, false)) {}
 NoGrad::~NoGrad() { Tape::current().grad_enabled = before_; }

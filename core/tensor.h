@@ -96,7 +96,8 @@ class Tensor {
 using Tensors = std::vector<Tensor>;
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
-// An argument of an op: a tensor or a plain number, and the place in the caller's source where it was written.
+// An argument of an op: a tensor or a plain number, and the place in the caller's source where it was
+// written.
 class Arg {
  public:
   // NOLINTBEGIN(google-explicit-constructor): so that ops and operators take both.
@@ -117,15 +118,17 @@ class Arg {
 void eval(std::span<const Tensor> values);
 void eval(std::initializer_list<Tensor> values);
 
-// d(sum of outputs * cotangents)/d(wrt), as tensors that can be differentiated again. Touches no .grad, releases nothing.
-// A wrt that the outputs do not depend on gets zeros. Cotangents default to ones (each output then has one element).
+// d(sum of outputs * cotangents)/d(wrt), as tensors that can be differentiated again. Touches no .grad,
+// releases nothing. A wrt that the outputs do not depend on gets zeros. Cotangents default to ones (each
+// output then has one element).
 struct GradOptions {
   std::vector<Tensor> cotangents = {};
   bool create_graph = true;  // false: the result is a constant, cheaper in memory
 };
 Tensors grad(const Tensors& outputs, const Tensors& wrt, const GradOptions& options = {},
              Where where = Where::current());
-Tensor grad(const Tensor& output, const Tensor& wrt, const GradOptions& options = {}, Where where = Where::current());
+Tensor grad(const Tensor& output, const Tensor& wrt, const GradOptions& options = {},
+            Where where = Where::current());
 
 // While one lives, nothing recorded on this thread requires a gradient.
 class NoGrad {
@@ -158,12 +161,12 @@ int num_threads();
 
 // Counters of this thread's tape.
 struct TapeStats {
-  uint64_t live_nodes = 0;     // recorded and not yet freed, variables included
-  uint64_t recorded = 0;       // calls ever recorded
-  uint64_t plans_built = 0;    // structures planned
-  uint64_t plans_found = 0;    // structures seen before
-  uint64_t plans_cached = 0;   // plans held now
-  uint64_t arena_bytes = 0;    // scratch memory held for running plans
+  uint64_t live_nodes = 0;    // recorded and not yet freed, variables included
+  uint64_t recorded = 0;      // calls ever recorded
+  uint64_t plans_built = 0;   // structures planned
+  uint64_t plans_found = 0;   // structures seen before
+  uint64_t plans_cached = 0;  // plans held now
+  uint64_t arena_bytes = 0;   // scratch memory held for running plans
 };
 TapeStats tape_stats();
 

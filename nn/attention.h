@@ -5,7 +5,8 @@
 
 namespace reel::nn {
 
-// score(q, k) = v . tanh(W_q q + W_k k); weights = softmax over the positions; context = sum of weights * keys.
+// score(q, k) = v . tanh(W_q q + W_k k); weights = softmax over the positions; context = sum of weights *
+// keys.
 class AdditiveAttention : public Module {
  public:
   AdditiveAttention(Member at, int64_t query, int64_t key, int64_t width);

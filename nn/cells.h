@@ -18,11 +18,12 @@ struct CellOptions {
   Bias bias = Bias::two;
   Activation activation = Activation::tanh;  // RNNCell
   bool reset_after = true;                   // GRUCell: PyTorch's form; false: the textbook's
-  init::Init init = {};                      // of the weights and biases; unset: U(-1/sqrt(hidden), 1/sqrt(hidden))
-  std::string suffix = {};                   // of the parameters' names: "_l0", "_l1_reverse"
+  init::Init init = {};     // of the weights and biases; unset: U(-1/sqrt(hidden), 1/sqrt(hidden))
+  std::string suffix = {};  // of the parameters' names: "_l0", "_l1_reverse"
 };
 
-// The weights that all three share: weight_ih [gates * hidden, in], weight_hh [gates * hidden, hidden], and biases.
+// The weights that all three share: weight_ih [gates * hidden, in], weight_hh [gates * hidden, hidden], and
+// biases.
 class GatedWeights : public Module {
  public:
   GatedWeights(Member at, int64_t in, int64_t hidden, int64_t gates, const CellOptions& options);
@@ -54,7 +55,8 @@ struct LSTMState {
   std::array<Tensor*, 2> parts() { return {&h, &c}; }
 };
 
-// i, f, o = sigmoid(W x + b + U h + b'), g = tanh(..), c' = f c + i g, h' = o tanh(c'); gates in the order i, f, g, o.
+// i, f, o = sigmoid(W x + b + U h + b'), g = tanh(..), c' = f c + i g, h' = o tanh(c'); gates in the order i,
+// f, g, o.
 class LSTMCell : public GatedWeights {
  public:
   using State = LSTMState;

@@ -17,8 +17,10 @@ struct Fan {
 };
 
 Fan fan(const Shape& shape) {
-  if (shape.rank() < 2) fail("[init] a shape of {}: want [out, in, ..] for a scheme that depends on them", shape);
-  const auto field = static_cast<double>(shape.numel()) / static_cast<double>(std::max<int64_t>(1, shape[0] * shape[1]));
+  if (shape.rank() < 2)
+    fail("[init] a shape of {}: want [out, in, ..] for a scheme that depends on them", shape);
+  const auto field =
+      static_cast<double>(shape.numel()) / static_cast<double>(std::max<int64_t>(1, shape[0] * shape[1]));
   return {static_cast<double>(shape[1]) * field, static_cast<double>(shape[0]) * field};
 }
 
@@ -60,7 +62,8 @@ Init orthogonal(double gain) {
     const bool wide = shape[0] < shape[1];
     const auto rows = static_cast<size_t>(wide ? shape[0] : shape[1]);  // vectors to make orthonormal
     const auto length = static_cast<size_t>(wide ? shape[1] : shape[0]);
-    std::vector<double> q = reel::normal({static_cast<int64_t>(rows), static_cast<int64_t>(length)}, 0, 1).to_vector<double>();
+    std::vector<double> q =
+        reel::normal({static_cast<int64_t>(rows), static_cast<int64_t>(length)}, 0, 1).to_vector<double>();
     for (size_t i = 0; i < rows; ++i) {  // Gram and Schmidt, twice for the rounding
       double* v = &q[i * length];
       for (int pass = 0; pass < 2; ++pass) {
@@ -77,7 +80,8 @@ Init orthogonal(double gain) {
     }
     std::vector<double> out(q.size());
     for (size_t i = 0; i < rows; ++i) {
-      for (size_t k = 0; k < length; ++k) out[wide ? i * length + k : k * rows + i] = gain * q[i * length + k];
+      for (size_t k = 0; k < length; ++k)
+        out[wide ? i * length + k : k * rows + i] = gain * q[i * length + k];
     }
     return to(Tensor::from(out, shape), default_dtype());
   };

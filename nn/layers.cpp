@@ -25,11 +25,13 @@ Tensor Linear::operator()(const Tensor& x) const {
 
 Embedding::Embedding(Member at, int64_t entries, int64_t width, int64_t padding_idx)
     : Module(std::move(at)), padding_idx_(padding_idx) {
-  if (padding_idx >= entries) fail("[Embedding] padding_idx {}: want one of the {} entries, or -1", padding_idx, entries);
+  if (padding_idx >= entries)
+    fail("[Embedding] padding_idx {}: want one of the {} entries, or -1", padding_idx, entries);
   weight = parameter("weight", {entries, width}, [&](const Shape& shape) {
     const Tensor rows = normal(shape, 0, 1);
     if (padding_idx < 0) return rows;
-    return concat({slice(rows, 0, 0, padding_idx), zeros({1, width}), slice(rows, 0, padding_idx + 1, entries)}, 0);
+    return concat(
+        {slice(rows, 0, 0, padding_idx), zeros({1, width}), slice(rows, 0, padding_idx + 1, entries)}, 0);
   });
 }
 

@@ -14,7 +14,8 @@ class Linear : public Module {
   Tensor weight, bias;  // bias is undefined where there is none
 };
 
-// Rows of weight [entries, width] by id: ids [..] of i64 -> [.., width]. N(0, 1); the row of padding_idx is zero and stays so.
+// Rows of weight [entries, width] by id: ids [..] of i64 -> [.., width]. N(0, 1); the row of padding_idx is
+// zero and stays so.
 class Embedding : public Module {
  public:
   Embedding(Member at, int64_t entries, int64_t width, int64_t padding_idx = -1);

@@ -27,7 +27,8 @@ void Module::collect(const std::string& prefix, bool buffers, NamedTensors& out)
   if (buffers) {
     for (const auto& [name, tensor] : buffers_) out.emplace_back(prefix + name, tensor);
   }
-  for (const Child& c : children_) c.module->collect(c.name.empty() ? prefix : prefix + c.name + ".", buffers, out);
+  for (const Child& c : children_)
+    c.module->collect(c.name.empty() ? prefix : prefix + c.name + ".", buffers, out);
 }
 
 NamedTensors Module::named_parameters() const {
@@ -64,7 +65,8 @@ void Module::load_state_dict(const NamedTensors& state, bool strict) {
       fail("[load_state_dict] '{}' has shape {}: want {}", name, found->second.shape(), tensor.shape());
     }
     if (is_float(tensor.dtype()) != is_float(found->second.dtype())) {
-      fail("[load_state_dict] '{}' is {}: want {}", name, name_of(found->second.dtype()), name_of(tensor.dtype()));
+      fail("[load_state_dict] '{}' is {}: want {}", name, name_of(found->second.dtype()),
+           name_of(tensor.dtype()));
     }
   }
   if (strict && given.size() > own.size()) {
@@ -92,7 +94,8 @@ void Module::requires_grad_(bool on) {
 Tensor Module::parameter(const std::string& name, const Shape& shape, const Init& init) {
   const NoGrad no_grad;
   Tensor t = init(shape);
-  if (!(t.shape() == shape)) fail("[Module] the initial value of '{}' has shape {}: want {}", name, t.shape(), shape);
+  if (!(t.shape() == shape))
+    fail("[Module] the initial value of '{}' has shape {}: want {}", name, t.shape(), shape);
   t.requires_grad_();
   parameters_.emplace_back(name, t);
   return t;

@@ -20,8 +20,8 @@ namespace reel::nn {
 
 class Module;
 
-// Where a module hangs: {this, "name"} for a member, {} for one that stands alone. An empty name adds no level to
-// the parameters' names.
+// Where a module hangs: {this, "name"} for a member, {} for one that stands alone. An empty name adds no
+// level to the parameters' names.
 struct Member {
   Module* parent = nullptr;
   std::string name = {};
@@ -41,8 +41,8 @@ class Module {
 
   // Parameters and buffers under PyTorch's keys. The tensors are the module's own, not copies.
   NamedTensors state_dict() const;
-  // Takes values over. Throws, before anything is changed, where a shape or dtype differs or a key is missing; also,
-  // when strict, where a key is unknown.
+  // Takes values over. Throws, before anything is changed, where a shape or dtype differs or a key is
+  // missing; also, when strict, where a key is unknown.
   void load_state_dict(const NamedTensors& state, bool strict = true);
 
   void train(bool on = true);

@@ -17,7 +17,8 @@ Steps steps_of(const Tensor& x, const std::vector<int64_t>& lengths, bool batch_
     fail("[Recurrent] {} lengths for a batch of {}: want one each", lengths.size(), batch);
   }
   for (int64_t length : lengths) {
-    if (length < 0 || length > time) fail("[Recurrent] a length of {}: want 0 to {}, the steps in x", length, time);
+    if (length < 0 || length > time)
+      fail("[Recurrent] a length of {}: want 0 to {}, the steps in x", length, time);
   }
   const int64_t shortest = lengths.empty() ? 0 : *std::min_element(lengths.begin(), lengths.end());
   steps.mask.resize(steps.x.size());

@@ -1,7 +1,7 @@
 // Layers over any cell: unrolled over time, stacked, in both directions, over sequences of different lengths.
 //
-// A cell is whatever maps (x [batch, in], State) to State. State is a Tensor, or a struct of tensors with `parts()`; its first
-// part is what the cell shows to the layer above.
+// A cell is whatever maps (x [batch, in], State) to State. State is a Tensor, or a struct of tensors with
+// `parts()`; its first part is what the cell shows to the layer above.
 #pragma once
 
 #include <memory>
@@ -47,7 +47,8 @@ struct Steps {
   bool masked(size_t t) const { return t < mask.size() && mask[t].defined(); }
 };
 
-// Cuts x [time, batch, in] (or [batch, time, in]) into steps; rows end after `lengths` steps, if any are given.
+// Cuts x [time, batch, in] (or [batch, time, in]) into steps; rows end after `lengths` steps, if any are
+// given.
 Steps steps_of(const Tensor& x, const std::vector<int64_t>& lengths = {}, bool batch_first = false);
 
 template <class State>
@@ -107,7 +108,8 @@ class Recurrent : public Module {
     }
   }
 
-  // `state` is empty (zeros) or holds one for each layer and direction; `lengths` is empty or holds one for each row.
+  // `state` is empty (zeros) or holds one for each layer and direction; `lengths` is empty or holds one for
+  // each row.
   RecurrentOutput<State> operator()(const Tensor& x, std::vector<State> state = {},
                                     const std::vector<int64_t>& lengths = {}) const {
     Steps steps = steps_of(x, lengths, options_.batch_first);

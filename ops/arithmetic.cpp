@@ -182,9 +182,9 @@ const Register erf_registered(erf_op);
 // The gradient of min and max: all of it to the one that was taken, half to each where they are equal.
 void chosen_vjp(Vjp& g) {
   const Tensor y = g.y(), a = g.x(0), b = g.x(1);
-  const Tensor share = where(equal(a, b), 0.5, 1.0);
-  if (g.needs(0)) g[0] = g.dy * where(equal(a, y), share, 0.0);
-  if (g.needs(1)) g[1] = g.dy * where(equal(b, y), share, 0.0);
+  const Tensor share = g.dy * (1 - 0.5 * to(equal(a, b), g.dy.dtype()));
+  if (g.needs(0)) g[0] = where(equal(a, y), share, 0.0);
+  if (g.needs(1)) g[1] = where(equal(b, y), share, 0.0);
 }
 
 const Op minimum_op{
@@ -230,7 +230,10 @@ const Op clamp_op{
                                      {{{}}, [](auto x) { return clamp(x[0], -3, 3); }},
                                      {{{0, 3}}, [](auto x) { return clamp(x[0], -1, 1); }}};
         },
-    .bad = [] { return std::vector<BadSample>{{[] { return clamp(zeros({2}), 1, 0); }, "low 1 and high 0"}}; },
+    .bad =
+        [] {
+          return std::vector<BadSample>{{[] { return clamp(zeros({2}), 1, 0); }, "low 1 and high 0"}};
+        },
 };
 const Register clamp_registered(clamp_op);
 
@@ -306,11 +309,16 @@ const Op where_op{
     .samples =
         [] {
           const auto call = [](auto x) { return where(greater(x[0], 0.0), x[1], x[2]); };
-          return std::vector<Sample>{{{{2, 3}, {2, 3}, {2, 3}}, call}, {{{3}, {2, 1}, {}}, call},
-                                     {{{33}, {33}, {33}}, call},       {{{0, 3}, {3}, {1}}, call},
+          return std::vector<Sample>{{{{2, 3}, {2, 3}, {2, 3}}, call},
+                                     {{{3}, {2, 1}, {}}, call},
+                                     {{{33}, {33}, {33}}, call},
+                                     {{{0, 3}, {3}, {1}}, call},
                                      {{{2, 3}}, [](auto x) { return where(greater(x[0], 0.0), x[0], 0.5); }}};
         },
-    .bad = [] { return std::vector<BadSample>{{[] { return where(zeros({2}), zeros({3}), 0.0); }, "condition [2]"}}; },
+    .bad =
+        [] {
+          return std::vector<BadSample>{{[] { return where(zeros({2}), zeros({3}), 0.0); }, "condition [2]"}};
+        },
 };
 const Register where_registered(where_op);
 

@@ -1,5 +1,5 @@
-// Elementwise arithmetic, comparison and choice, with NumPy's broadcasting. Arguments are tensors or plain numbers.
-// Where f32 and i64 or bool meet the result is f32; f32 with f64 is refused (say to(x, DType::f64)).
+// Elementwise arithmetic, comparison and choice, with NumPy's broadcasting. Arguments are tensors or plain
+// numbers. Where f32 and i64 or bool meet the result is f32; f32 with f64 is refused (say to(x, DType::f64)).
 #pragma once
 
 #include "core/op.h"
@@ -13,7 +13,7 @@ Tensor div(Arg a, Arg b);  // integers give floats
 Tensor neg(Arg x);
 Tensor pow(Arg a, Arg b);  // a^b; differentiable in b where a > 0
 Tensor exp(Arg x);
-Tensor log(Arg x);   // natural
+Tensor log(Arg x);  // natural
 Tensor sqrt(Arg x);
 Tensor abs(Arg x);   // gradient sign(x), 0 at 0
 Tensor sign(Arg x);  // -1, 0, 1; no gradient

@@ -138,10 +138,11 @@ const Op matmul_op{
           const auto call = [](auto x) { return matmul(x[0], x[1]); };
           std::vector<Sample> samples;
           const std::vector<std::vector<Shape>> shapes = {
-              {{2, 3}, {3, 4}},       {{1, 5}, {5, 1}},       {{17, 33}, {33, 19}},   {{3}, {3, 4}},
-              {{2, 3}, {3}},          {{3}, {3}},             {{2, 4, 3}, {3, 5}},    {{2, 4, 3}, {2, 3, 5}},
-              {{2, 1, 4, 3}, {5, 3, 2}}, {{0, 3}, {3, 4}},    {{2, 0}, {0, 4}},       {{2, 3}, {3, 0}},
-              {{1, 40}, {40, 50}},    {{70, 30}, {30, 20}},   {{0, 4, 3}, {3, 5}}};
+              {{2, 3}, {3, 4}},    {{1, 5}, {5, 1}},       {{17, 33}, {33, 19}},
+              {{3}, {3, 4}},       {{2, 3}, {3}},          {{3}, {3}},
+              {{2, 4, 3}, {3, 5}}, {{2, 4, 3}, {2, 3, 5}}, {{2, 1, 4, 3}, {5, 3, 2}},
+              {{0, 3}, {3, 4}},    {{2, 0}, {0, 4}},       {{2, 3}, {3, 0}},
+              {{1, 40}, {40, 50}}, {{70, 30}, {30, 20}},   {{0, 4, 3}, {3, 5}}};
           for (const auto& s : shapes) samples.push_back({s, call});
           const auto with_transposes = [](auto x) { return matmul(transposed(x[0]), transposed(x[1])); };
           samples.push_back({{{33, 17}, {19, 33}}, with_transposes});
@@ -155,11 +156,22 @@ const Op matmul_op{
         },
     .bad =
         [] {
-          return std::vector<BadSample>{
-              {[] { return matmul(zeros({2, 3}), zeros({4, 5})); }, "a [2, 3] and b [4, 5]: want a[.., m, k], b[.., k, n]"},
-              {[] { return matmul(zeros({2, 2, 3}), zeros({3, 3, 5})); }, "a [2, 2, 3] and b [3, 3, 5]"},
-              {[] { return matmul(zeros({2, 3}), full({3, 5}, 0, DType::i64)); }, "b is i64"},
-              {[] { return matmul(zeros({2, 3}), 2.0); }, "b []"}};
+          return std::vector<BadSample>{{[] {
+                                           return matmul(zeros({2, 3}), zeros({4, 5}));
+                                         },
+                                         "a [2, 3] and b [4, 5]: want a[.., m, k], b[.., k, n]"},
+                                        {[] {
+                                           return matmul(zeros({2, 2, 3}), zeros({3, 3, 5}));
+                                         },
+                                         "a [2, 2, 3] and b [3, 3, 5]"},
+                                        {[] {
+                                           return matmul(zeros({2, 3}), full({3, 5}, 0, DType::i64));
+                                         },
+                                         "b is i64"},
+                                        {[] {
+                                           return matmul(zeros({2, 3}), 2.0);
+                                         },
+                                         "b []"}};
         },
 };
 const Register matmul_registered(matmul_op);
@@ -168,12 +180,15 @@ Tensor product(const Tensor& a, bool ta, const Tensor& b, bool tb) {
   return record(matmul_op, {a, b}, {.i = {ta, tb}, .f = {}});
 }
 
-// An operand that is a transpose is read through it, so that its gradient comes out the way round it is stored.
+// An operand that is a transpose is read through it, so that its gradient comes out the way round it is
+// stored.
 Tensor multiply(Arg a, Arg b) {
   const Tensor from_a = a.tensor() ? transposed_from(*a.tensor()) : Tensor();
   const Tensor from_b = b.tensor() ? transposed_from(*b.tensor()) : Tensor();
-  return record(matmul_op, {from_a.defined() ? Arg(from_a, a.where()) : a, from_b.defined() ? Arg(from_b, b.where()) : b},
-                {.i = {from_a.defined(), from_b.defined()}, .f = {}});
+  return record(
+      matmul_op,
+      {from_a.defined() ? Arg(from_a, a.where()) : a, from_b.defined() ? Arg(from_b, b.where()) : b},
+      {.i = {from_a.defined(), from_b.defined()}, .f = {}});
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ Tensor unsqueeze(Arg x, int64_t axis);              // a new axis of size 1, at 
 Tensor squeeze(Arg x, int64_t axis);                // without the axis if its size is 1, else x itself
 Tensor select(Arg x, int64_t axis, int64_t index);  // x[.., index, ..] without the axis; -1 is the last index
 
-Tensor transpose(Arg x, int64_t a, int64_t b);         // axes a and b exchanged
+Tensor transpose(Arg x, int64_t a, int64_t b);  // axes a and b exchanged
 // What x is the transpose of, its last two axes exchanged, where the tape still knows it; else undefined.
 Tensor transposed_from(const Tensor& x);
 Tensor permute(Arg x, std::span<const int64_t> axes);  // axis k of the result is axis axes[k] of x

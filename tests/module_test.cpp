@@ -30,10 +30,19 @@ std::vector<std::string> keys(const NamedTensors& tensors) {
 
 TEST_CASE("module: a member declared is a member registered, under PyTorch's names") {
   Outer outer;
-  const std::vector<std::string> want{
-      "scale", "inner.a.weight", "inner.a.bias", "inner.norm.weight", "inner.norm.bias", "lstm.weight_ih_l0",
-      "lstm.weight_hh_l0", "lstm.bias_ih_l0", "lstm.bias_hh_l0", "lstm.weight_ih_l0_reverse",
-      "lstm.weight_hh_l0_reverse", "lstm.bias_ih_l0_reverse", "lstm.bias_hh_l0_reverse"};
+  const std::vector<std::string> want{"scale",
+                                      "inner.a.weight",
+                                      "inner.a.bias",
+                                      "inner.norm.weight",
+                                      "inner.norm.bias",
+                                      "lstm.weight_ih_l0",
+                                      "lstm.weight_hh_l0",
+                                      "lstm.bias_ih_l0",
+                                      "lstm.bias_hh_l0",
+                                      "lstm.weight_ih_l0_reverse",
+                                      "lstm.weight_hh_l0_reverse",
+                                      "lstm.bias_ih_l0_reverse",
+                                      "lstm.bias_hh_l0_reverse"};
   CHECK(keys(outer.named_parameters()) == want);
   auto with_buffer = want;
   with_buffer.insert(with_buffer.begin() + 1, "seen");
@@ -54,7 +63,8 @@ TEST_CASE("module: load_state_dict takes values over, or says what is wrong and 
   NamedTensors state{{"a.weight", zeros({3, 2})}, {"a.bias", zeros({3})}, {"norm.weight", zeros({3})}};
   CHECK_THROWS_WITH_AS(to.load_state_dict(state), doctest::Contains("'norm.bias' [3] is missing"), Error);
   state.emplace_back("norm.bias", zeros({4}));
-  CHECK_THROWS_WITH_AS(to.load_state_dict(state), doctest::Contains("'norm.bias' has shape [4]: want [3]"), Error);
+  CHECK_THROWS_WITH_AS(to.load_state_dict(state), doctest::Contains("'norm.bias' has shape [4]: want [3]"),
+                       Error);
   state.back().second = full({3}, 0, DType::i64);
   CHECK_THROWS_WITH_AS(to.load_state_dict(state), doctest::Contains("'norm.bias' is i64: want f32"), Error);
   state.back().second = zeros({3});
@@ -95,8 +105,10 @@ TEST_CASE("layers: embedding rows, the padding row stays, layer norm, dropout") 
   const Tensor y = words(ids);
   CHECK(y.shape() == Shape{2, 2, 3});
   sum(y).backward();
-  CHECK(words.weight.grad().to_vector<float>() == std::vector<float>{0, 0, 0, 1, 1, 1, 0, 0, 0, 2, 2, 2, 0, 0, 0});
-  CHECK_THROWS_WITH_AS(words(Tensor::from(std::vector<int64_t>{5}, {1})).to_vector<float>(), doctest::Contains("5"), Error);
+  CHECK(words.weight.grad().to_vector<float>() ==
+        std::vector<float>{0, 0, 0, 1, 1, 1, 0, 0, 0, 2, 2, 2, 0, 0, 0});
+  CHECK_THROWS_WITH_AS(words(Tensor::from(std::vector<int64_t>{5}, {1})).to_vector<float>(),
+                       doctest::Contains("5"), Error);
 
   nn::LayerNorm norm({}, 4);
   const Tensor z = norm(normal({3, 4}, 5, 2));
@@ -115,7 +127,9 @@ TEST_CASE("layers: embedding rows, the padding row stays, layer norm, dropout") 
 TEST_CASE("init: schemes have the spread they promise") {
   manual_seed(4);
   const Shape shape{200, 300};
-  const auto deviation = [&](const nn::init::Init& init) { return std::sqrt(mean(square(init(shape))).item()); };
+  const auto deviation = [&](const nn::init::Init& init) {
+    return std::sqrt(mean(square(init(shape))).item());
+  };
   CHECK(deviation(nn::init::xavier_uniform()) == doctest::Approx(std::sqrt(2.0 / 500)).epsilon(0.02));
   CHECK(deviation(nn::init::xavier_normal()) == doctest::Approx(std::sqrt(2.0 / 500)).epsilon(0.02));
   CHECK(deviation(nn::init::kaiming_uniform()) == doctest::Approx(std::sqrt(2.0 / 300)).epsilon(0.02));

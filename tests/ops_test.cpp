@@ -1,4 +1,5 @@
-// Every op, by its own samples: derivatives of first and second order, kernels, planned against eager, bad input.
+// Every op, by its own samples: derivatives of first and second order, kernels, planned against eager, bad
+// input.
 #include <doctest/doctest.h>
 
 #include <filesystem>
@@ -24,7 +25,8 @@ TEST_CASE("ops: every op in the sources is registered") {
   const std::regex definition(R"(^const Op \w+_op\{)");
   size_t defined = 0;
   for (const char* folder : {"core", "ops", "tests"}) {  // readme_test.cpp defines one
-    for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(REEL_SOURCE_DIR) / folder)) {
+    for (const auto& entry :
+         std::filesystem::directory_iterator(std::filesystem::path(REEL_SOURCE_DIR) / folder)) {
       if (entry.path().extension() != ".cpp") continue;
       std::ifstream file(entry.path());
       for (std::string line; std::getline(file, line);) defined += std::regex_search(line, definition);

@@ -1,4 +1,5 @@
-// The code in README.md and CONTRIBUTING.md compiles and does what they say; what they show is what stands here.
+// The code in README.md and CONTRIBUTING.md compiles and does what they say; what they show is what stands
+// here.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -28,7 +29,8 @@ std::string packed(std::string text) {
 
 std::string without_comment(const std::string& line) { return line.substr(0, line.find("//")); }
 
-// Every line of the ```cpp blocks of a page must stand in one of these sources, white space and comments aside.
+// Every line of the ```cpp blocks of a page must stand in one of these sources, white space and comments
+// aside.
 void check_page(const std::string& page, const std::vector<std::string>& sources) {
   std::string known;
   for (const std::string& source : sources) {
@@ -57,16 +59,15 @@ struct Classifier : nn::Module {
   nn::LSTM lstm{{this, "lstm"}, 64, 128};
   nn::Linear output{{this, "output"}, 128, 5};
 
-  Tensor operator()(const Tensor& ids) const {
-    return output(lstm(words(ids)).state.back().h);
-  }
+  Tensor operator()(const Tensor& ids) const { return output(lstm(words(ids)).state.back().h); }
 };
 
 struct MinimalGatedUnit : nn::Module {
   using State = Tensor;
   nn::Linear forget, candidate;
   MinimalGatedUnit(nn::Member at, int64_t in, int64_t hidden, const nn::CellOptions& o = {})
-      : Module(std::move(at)), forget({this, "forget" + o.suffix}, in + hidden, hidden),
+      : Module(std::move(at)),
+        forget({this, "forget" + o.suffix}, in + hidden, hidden),
         candidate({this, "candidate" + o.suffix}, in + hidden, hidden) {}
   Tensor operator()(const Tensor& x, const Tensor& h) const {
     const Tensor f = sigmoid(forget(concat({h, x}, -1)));
@@ -102,7 +103,8 @@ TEST_CASE("readme: the classifier learns") {
   manual_seed(1);
   std::vector<int64_t> words(7 * 4), classes{0, 1, 2, 3};
   for (size_t i = 0; i < words.size(); ++i) words[i] = static_cast<int64_t>(i * 131 % 5000);
-  const std::vector<std::pair<Tensor, Tensor>> batches(20, {Tensor::from(words, {7, 4}), Tensor::from(classes, {4})});
+  const std::vector<std::pair<Tensor, Tensor>> batches(
+      20, {Tensor::from(words, {7, 4}), Tensor::from(classes, {4})});
   std::vector<double> losses;
 
   Classifier model;
@@ -137,7 +139,9 @@ TEST_CASE("readme: a gradient check of one's own") {
   gradcheck(f, model.parameters(), {.directions = 20});
 }
 
-TEST_CASE("readme: a cell of one's own runs in a bidirectional stack, with lengths, and passes the gradient check") {
+TEST_CASE(
+    "readme: a cell of one's own runs in a bidirectional stack, with lengths, and passes the gradient "
+    "check") {
   const DefaultDType f64(DType::f64);
   manual_seed(2);
   {
@@ -146,8 +150,11 @@ TEST_CASE("readme: a cell of one's own runs in a bidirectional stack, with lengt
   }
   nn::Recurrent<MinimalGatedUnit> layers({}, 3, 4, {.num_layers = 2, .bidirectional = true});
   const Tensor x = normal({5, 2, 3});
-  const auto report = gradcheck([&](const Tensors&) { return layers(x, {}, {5, 3}).output; }, layers.parameters(),
-                                {.directions = 10});
+  const auto report = gradcheck(
+      [&](const Tensors&) {
+        return layers(x, {}, {5, 3}).output;
+      },
+      layers.parameters(), {.directions = 10});
   INFO(report.text());
   CHECK(report.ok);
   CHECK(layers.named_parameters().front().first == "forget_l0.weight");

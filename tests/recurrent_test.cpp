@@ -31,7 +31,8 @@ std::map<std::string, Tensor> oracle() {
 
 // One case of benchmarks/peers/cells_oracle.py.
 template <class Layers>
-void compare_with_pytorch(const std::string& name, bool bidirectional, DType dtype, double value_bound, double grad_bound) {
+void compare_with_pytorch(const std::string& name, bool bidirectional, DType dtype, double value_bound,
+                          double grad_bound) {
   const auto all = oracle();
   const DefaultDType scope(dtype);
   const auto get = [&](const std::string& key) { return all.at(name + "/" + key); };
@@ -75,7 +76,8 @@ void for_each_cell(const Check& check) {
   const DefaultDType f64(DType::f64);
   manual_seed(3);
   check(nn::RNNCell({}, 3, 4), "RNN");
-  check(nn::RNNCell({}, 3, 4, {.bias = nn::Bias::one, .activation = nn::Activation::sigmoid}), "RNN sigmoid, one bias");
+  check(nn::RNNCell({}, 3, 4, {.bias = nn::Bias::one, .activation = nn::Activation::sigmoid}),
+        "RNN sigmoid, one bias");
   check(nn::LSTMCell({}, 3, 4), "LSTM");
   check(nn::LSTMCell({}, 3, 4, {.bias = nn::Bias::none}), "LSTM without bias");
   check(nn::GRUCell({}, 3, 4), "GRU");
@@ -99,12 +101,14 @@ TEST_CASE("recurrent: RNN, GRU and LSTM equal PyTorch's, both directions, two la
 }
 
 TEST_CASE("recurrent: the textbook GRU's reset gate acts before the product") {
-  // One unit, by hand: r = s(wr x + ur h), z = s(wz x + uz h), n = tanh(wn x + un (r h)), h' = (1 - z) n + z h.
+  // One unit, by hand: r = s(wr x + ur h), z = s(wz x + uz h), n = tanh(wn x + un (r h)), h' = (1 - z) n + z
+  // h.
   const DefaultDType f64(DType::f64);
   nn::GRUCell cell({}, 1, 1, {.bias = nn::Bias::none, .reset_after = false});
   cell.load_state_dict({{"weight_ih", Tensor::from(std::vector<double>{.3, -.2, .7}, {3, 1})},
                         {"weight_hh", Tensor::from(std::vector<double>{.5, .4, -.6}, {3, 1})}});
-  const double x = 0.9, h = -0.4, s1 = 1 / (1 + std::exp(-(.3 * x + .5 * h))), z = 1 / (1 + std::exp(-(-.2 * x + .4 * h)));
+  const double x = 0.9, h = -0.4, s1 = 1 / (1 + std::exp(-(.3 * x + .5 * h))),
+               z = 1 / (1 + std::exp(-(-.2 * x + .4 * h)));
   const double n = std::tanh(.7 * x - .6 * (s1 * h));
   CHECK(cell(full({1, 1}, x), full({1, 1}, h)).item() == Approx((1 - z) * n + z * h).epsilon(1e-14));
 }
@@ -127,7 +131,8 @@ TEST_CASE("recurrent: gradients of every cell, first and second order, in its in
   });
 }
 
-TEST_CASE("recurrent: padding changes neither values nor gradients, and permuting the batch permutes the result") {
+TEST_CASE(
+    "recurrent: padding changes neither values nor gradients, and permuting the batch permutes the result") {
   for_each_cell([](const auto& cell, const char* name) {
     INFO(name);
     const Tensor x = normal({5, 3, 3}), noise = normal({5, 3, 3}, 0, 100);
@@ -147,7 +152,8 @@ TEST_CASE("recurrent: padding changes neither values nor gradients, and permutin
       CHECK(distance(y, y2) == 0);
       CHECK(distance(last, last2) == 0);
       const Tensors weights = cell.parameters();
-      const Tensors g = grad({sum(square(y)) + sum(last)}, weights), g2 = grad({sum(square(y2)) + sum(last2)}, weights);
+      const Tensors g = grad({sum(square(y)) + sum(last)}, weights),
+                    g2 = grad({sum(square(y2)) + sum(last2)}, weights);
       for (size_t k = 0; k < g.size(); ++k) CHECK(distance(g[k], g2[k]) == 0);
       // Row 0 alone, cut to its length.
       const Tensor alone = slice(slice(x, 1, 0, 1), 0, 0, 3);
@@ -156,13 +162,16 @@ TEST_CASE("recurrent: padding changes neither values nor gradients, and permutin
       CHECK(sum(abs(slice(slice(y, 1, 0, 1), 0, 3, 5))).item() == 0);
       // The batch in another order.
       const Tensor order = Tensor::from(std::vector<int64_t>{2, 0, 1}, {3});
-      auto permuted = nn::unroll(cell, nn::steps_of(index_select(x, 1, order), {1, 3, 5}), cell.initial(3), reverse);
+      auto permuted =
+          nn::unroll(cell, nn::steps_of(index_select(x, 1, order), {1, 3, 5}), cell.initial(3), reverse);
       CHECK(distance(flat(permuted.state), index_select(last, 0, order)) < 1e-14);
     }
   });
 }
 
-TEST_CASE("recurrent: backwards is flipped forwards, and a sequence cut in two with its state carried is the whole") {
+TEST_CASE(
+    "recurrent: backwards is flipped forwards, and a sequence cut in two with its state carried is the "
+    "whole") {
   for_each_cell([](const auto& cell, const char* name) {
     INFO(name);
     const Tensor x = normal({6, 2, 3});
@@ -178,7 +187,9 @@ TEST_CASE("recurrent: backwards is flipped forwards, and a sequence cut in two w
   });
 }
 
-TEST_CASE("recurrent: batch first is the same with its axes exchanged; dropout acts only between layers, in training") {
+TEST_CASE(
+    "recurrent: batch first is the same with its axes exchanged; dropout acts only between layers, in "
+    "training") {
   manual_seed(5);
   nn::LSTM layers({}, 3, 4, {.num_layers = 2, .bidirectional = true, .dropout = 0.5});
   nn::LSTM batch_first({}, 3, 4, {.num_layers = 2, .bidirectional = true, .batch_first = true});
@@ -198,7 +209,8 @@ TEST_CASE("recurrent: planned and eager agree on values and gradients of whole m
   nn::GRU encoder({}, 3, 4, {.num_layers = 2, .bidirectional = true, .batch_first = true});
   nn::AdditiveAttention attention({}, 4, 8, 5);
   const Tensor x = normal({2, 5, 3}), query = normal({2, 4});
-  const Tensor mask = Tensor::from(std::vector<bool>{true, true, true, true, true, true, true, false, false, false}, {2, 5});
+  const Tensor mask =
+      Tensor::from(std::vector<bool>{true, true, true, true, true, true, true, false, false, false}, {2, 5});
   const auto run = [&] {
     const auto memory = attention.remember(encoder(x, {}, {5, 2}).output, mask);
     const auto attended = attention(query, memory);
@@ -214,15 +226,19 @@ TEST_CASE("recurrent: planned and eager agree on values and gradients of whole m
   const Eager eager;
   const Tensors at_once = run();
   for (size_t k = 0; k < planned.size(); ++k) CHECK(distance(planned[k], at_once[k]) < 1e-6);
-  CHECK(sum(abs(slice(slice(planned[1], 0, 1, 2), 1, 2, 5))).item() == 0);  // masked positions get no attention
+  CHECK(sum(abs(slice(slice(planned[1], 0, 1, 2), 1, 2, 5))).item() ==
+        0);  // masked positions get no attention
 }
 
 TEST_CASE("recurrent: bad input is refused with a sentence") {
   nn::LSTM layers({}, 3, 4);
   CHECK_THROWS_WITH_AS(layers(zeros({2, 3})), doctest::Contains("x [2, 3]: want [time, batch, in]"), Error);
   CHECK_THROWS_WITH_AS(layers(zeros({0, 2, 3})), doctest::Contains("at least one step"), Error);
-  CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), {}, {4}), doctest::Contains("1 lengths for a batch of 2"), Error);
-  CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), {}, {4, 5}), doctest::Contains("a length of 5: want 0 to 4"), Error);
+  CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), {}, {4}), doctest::Contains("1 lengths for a batch of 2"),
+                       Error);
+  CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), {}, {4, 5}), doctest::Contains("a length of 5: want 0 to 4"),
+                       Error);
   CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 5})), doctest::Contains("[matmul]"), Error);
-  CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), std::vector<nn::LSTMState>(3)), doctest::Contains("3 initial states: want 1"), Error);
+  CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), std::vector<nn::LSTMState>(3)),
+                       doctest::Contains("3 initial states: want 1"), Error);
 }

@@ -23,8 +23,9 @@ struct Key {
 struct Hash {
   size_t operator()(const Key& key) const {
     uint64_t h = 0;
-    for (int64_t v : {key.m, key.n, key.k, key.lda, key.ldb, key.ldc,
-                      int64_t{key.ta} | int64_t{key.tb} << 1 | int64_t{key.add} << 2 | int64_t{key.threads} << 3}) {
+    for (int64_t v :
+         {key.m, key.n, key.k, key.lda, key.ldb, key.ldc,
+          int64_t{key.ta} | int64_t{key.tb} << 1 | int64_t{key.add} << 2 | int64_t{key.threads} << 3}) {
       h = (h ^ static_cast<uint64_t>(v)) * 0x9e3779b97f4a7c15u;
       h ^= h >> 29;
     }
@@ -61,7 +62,8 @@ Ready make(const Key& key) {
 #if DNNL_VERSION_MAJOR >= 3
   const dnnl::matmul::primitive_desc description(engine(), ready.a, ready.b, ready.c, attr);
 #else
-  const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(ready.a, ready.b, ready.c), attr, engine());
+  const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(ready.a, ready.b, ready.c), attr,
+                                                 engine());
 #endif
   ready.primitive = dnnl::matmul(description);
   return ready;
@@ -94,16 +96,20 @@ class Cache {
 };
 thread_local Cache cache;
 
-// The distance between the rows of a matrix, or of its transpose. A single row may claim any; oneDNN wants its length.
+// The distance between the rows of a matrix, or of its transpose. A single row may claim any; oneDNN wants
+// its length.
 int64_t leading(Matrix<const float> x, int64_t rows, int64_t columns) {
   return x.col != 1 ? std::max(x.col, rows) : std::max(x.row, columns);
 }
 
-std::string describe(int64_t m, int64_t n, int64_t k) { return fmt::format("[{}, {}] x [{}, {}]", m, k, k, n); }
+std::string describe(int64_t m, int64_t n, int64_t k) {
+  return fmt::format("[{}, {}] x [{}, {}]", m, k, k, n);
+}
 
 }  // namespace
 
-void sgemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c, float beta) {
+void sgemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
+           float beta) {
   limit_library_threads(threads_for(m * n * k / 8));
   const bool ta = a.col != 1, tb = b.col != 1;
   const dnnl_status_t status = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, 1.0f, a.data,
@@ -130,8 +136,8 @@ void matmul(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const
                                      {DNNL_ARG_DST, memory(ready.c, c.data)}});
     stream.wait();
   } catch (const dnnl::error& e) {
-    fail("oneDNN {} failed in a matmul {} (leading dimensions {}, {}, {}): {}", version(), describe(m, n, k), key.lda,
-         key.ldb, key.ldc, e.what());
+    fail("oneDNN {} failed in a matmul {} (leading dimensions {}, {}, {}): {}", version(), describe(m, n, k),
+         key.lda, key.ldb, key.ldc, e.what());
   }
 }
 

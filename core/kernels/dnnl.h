@@ -9,11 +9,14 @@
 namespace reel::dnnl_wall {
 
 // oneDNN's BLAS-like routine: best for plain and transposed A.
-void sgemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c, float beta);
+void sgemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
+           float beta);
 
-// The matmul primitive: best for transposed B with few rows. Ready primitives are kept, at most kPrimitives of them.
+// The matmul primitive: best for transposed B with few rows. Ready primitives are kept, at most kPrimitives
+// of them.
 inline constexpr size_t kPrimitives = 512;
-void matmul(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c, float beta);
+void matmul(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
+            float beta);
 
 struct CacheStats {
   uint64_t hits = 0, misses = 0, held = 0;

@@ -13,7 +13,8 @@ namespace {
 constexpr int64_t kTiny = 16384;  // multiplications below which a library call costs more than it saves
 
 // c += one row times a matrix, without a library call: a recurrent step at batch 1.
-void add_row_times_matrix(int64_t n, int64_t k, const float* a, int64_t step, Matrix<const float> b, float* c) {
+void add_row_times_matrix(int64_t n, int64_t k, const float* a, int64_t step, Matrix<const float> b,
+                          float* c) {
   if (b.col == 1) {
     simd::row_times_matrix(c, a, step, static_cast<size_t>(k), b.data, b.row, static_cast<size_t>(n));
   } else if (step == 1) {
@@ -27,7 +28,8 @@ void add_row_times_matrix(int64_t n, int64_t k, const float* a, int64_t step, Ma
 
 }  // namespace
 
-void gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c, float beta) {
+void gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
+          float beta) {
   if (m == 0 || n == 0) return;
   if (k == 0 || m == 1 || m * n * k <= kTiny) {
     for (int64_t i = 0; i < m; ++i) {
@@ -54,7 +56,8 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const double> a, Matrix<const 
         }
       } else {
         for (int64_t j = 0; j < n; ++j) {
-          for (int64_t p = 0; p < k; ++p) row[j] += a.data[i * a.row + p * a.col] * b.data[p * b.row + j * b.col];
+          for (int64_t p = 0; p < k; ++p)
+            row[j] += a.data[i * a.row + p * a.col] * b.data[p * b.row + j * b.col];
         }
       }
     }

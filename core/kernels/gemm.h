@@ -13,7 +13,8 @@ struct Matrix {
 };
 
 // C[m, n] = A[m, k] B[k, n] + beta C, with beta 0 or 1 and C's columns next to each other.
-void gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c, float beta);
+void gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
+          float beta);
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<const double> a, Matrix<const double> b, Matrix<double> c,
           double beta);
 

@@ -8,7 +8,8 @@
 #include "core/error.h"
 #include "core/tensor.h"
 
-// libgomp's stable entry points, called without the compiler's OpenMP: clang's would bring a second runtime along.
+// libgomp's stable entry points, called without the compiler's OpenMP: clang's would bring a second runtime
+// along.
 extern "C" {
 void GOMP_parallel(void (*body)(void*), void* data, unsigned threads, unsigned flags);
 int omp_get_thread_num(void);
@@ -79,8 +80,9 @@ void parallel_for(int64_t n, int64_t cost, const std::function<void(int64_t, int
   for (int i = 0; i < threads; ++i) workers.emplace_back([&job, i, threads] { job.run_piece(i, threads); });
   for (std::thread& w : workers) w.join();
 #else
-  GOMP_parallel([](void* data) { static_cast<Job*>(data)->run_piece(omp_get_thread_num(), omp_get_num_threads()); },
-                &job, static_cast<unsigned>(threads), 0);
+  GOMP_parallel(
+      [](void* data) { static_cast<Job*>(data)->run_piece(omp_get_thread_num(), omp_get_num_threads()); },
+      &job, static_cast<unsigned>(threads), 0);
 #endif
   if (job.error) std::rethrow_exception(job.error);
 }

@@ -11,8 +11,8 @@ inline constexpr int64_t kWorkPerThread = 65536;
 
 int threads_for(int64_t work);
 
-// Calls body(begin, end) over pieces of [0, n). `cost` is the work of one index. Pieces depend on the number of threads,
-// so bodies must not reduce across indices.
+// Calls body(begin, end) over pieces of [0, n). `cost` is the work of one index. Pieces depend on the number
+// of threads, so bodies must not reduce across indices.
 void parallel_for(int64_t n, int64_t cost, const std::function<void(int64_t, int64_t)>& body);
 
 // Tells libgomp (and so oneDNN) how many threads the next call of this thread may take.

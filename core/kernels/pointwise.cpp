@@ -37,7 +37,8 @@ void run_block(Code code, const double* a, const double* b, const double* c, dou
     case Code::expm1: return one([](double x) { return std::expm1(x); });
     case Code::sqrt: return one([](double x) { return std::sqrt(x); });
     case Code::tanh: return one([](double x) { return std::tanh(x); });
-    case Code::sigmoid: return one([](double x) { return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x)); });
+    case Code::sigmoid:
+      return one([](double x) { return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x)); });
     case Code::erf: return one([](double x) { return std::erf(x); });
     case Code::add: return two([](double x, double y) { return x + y; });
     case Code::sub: return two([](double x, double y) { return x - y; });
@@ -203,7 +204,8 @@ int64_t cost_of(const Program& program) {
 }
 
 template <class T>
-void run_as(const Program& program, std::span<const Array> in, const Array& out, std::span<const double> scalars) {
+void run_as(const Program& program, std::span<const Array> in, const Array& out,
+            std::span<const double> scalars) {
   const Loops loops(in, out);
   const int64_t inner = loops.shape[loops.shape.rank() - 1];
   const int64_t rows = loops.shape.numel() / inner;

@@ -92,7 +92,8 @@ void reduce_as(Fold fold, const Array& in, const Array& out) {
     (dims[k].folded() ? folded : kept).push_back(dims[k]);
     (dims[k].folded() ? folded_size : kept_size) *= dims[k].size;
   }
-  // A kept inner dimension is cut into columns, so that a matrix folded to its column sums has work for all threads.
+  // A kept inner dimension is cut into columns, so that a matrix folded to its column sums has work for all
+  // threads.
   const int64_t columns = inner.folded() ? inner.size : std::min<int64_t>(inner.size, 512);
   const int64_t pieces = (inner.size + columns - 1) / columns;
   parallel_for(kept_size * pieces, folded_size * columns / 4 + 1, [&](int64_t begin, int64_t end) {

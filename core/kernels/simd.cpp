@@ -17,8 +17,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-// out[i] = f(a[i]) and so on. The tail goes through a padded vector, so that an element's value does not depend on
-// where it stands.
+// out[i] = f(a[i]) and so on. The tail goes through a padded vector, so that an element's value does not
+// depend on where it stands.
 template <class F>
 void map1(const float* a, float* out, size_t n, const F& f) {
   const D d;
@@ -52,12 +52,15 @@ void select(const float* a, const float* b, const float* c, float* out, size_t n
   for (size_t i = 0; i < n; ++i) out[i] = a[i] != 0 ? b[i] : c[i];
 }
 
-V nan_to(D d, V a, V r) { return hn::IfThenElse(hn::Eq(a, a), r, hn::Set(d, std::numeric_limits<float>::quiet_NaN())); }
+V nan_to(D d, V a, V r) {
+  return hn::IfThenElse(hn::Eq(a, a), r, hn::Set(d, std::numeric_limits<float>::quiet_NaN()));
+}
 
 // exp with the ends that Highway's polynomial leaves open: overflow to infinity, NaN kept.
 V full_exp(D d, V x) {
   V y = hn::Exp(d, hn::Min(hn::Max(x, hn::Set(d, -104.f)), hn::Set(d, 88.722839f)));
-  y = hn::IfThenElse(hn::Gt(x, hn::Set(d, 88.722839f)), hn::Set(d, std::numeric_limits<float>::infinity()), y);
+  y = hn::IfThenElse(hn::Gt(x, hn::Set(d, 88.722839f)), hn::Set(d, std::numeric_limits<float>::infinity()),
+                     y);
   return nan_to(d, x, y);
 }
 
@@ -84,13 +87,14 @@ V full_sigmoid(D d, V x) {
   return nan_to(d, x, hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Mul(e, r), r));
 }
 
-// erfc by the Chebyshev fit of Press et al., Numerical Recipes (relative error 1.2e-7); the Taylor series near zero.
+// erfc by the Chebyshev fit of Press et al., Numerical Recipes (relative error 1.2e-7); the Taylor series
+// near zero.
 V full_erf(D d, V x) {
   const V ax = hn::Min(hn::Abs(x), hn::Set(d, 9.f));
   const V t = hn::Div(hn::Set(d, 1.f), hn::MulAdd(ax, hn::Set(d, 0.5f), hn::Set(d, 1.f)));
   V p = hn::Set(d, 0.17087277f);
-  for (float k : {-0.82215223f, 1.48851587f, -1.13520398f, 0.27886807f, -0.18628806f, 0.09678418f, 0.37409196f,
-                  1.00002368f, -1.26551223f}) {
+  for (float k : {-0.82215223f, 1.48851587f, -1.13520398f, 0.27886807f, -0.18628806f, 0.09678418f,
+                  0.37409196f, 1.00002368f, -1.26551223f}) {
     p = hn::MulAdd(p, t, hn::Set(d, k));
   }
   const V tail = hn::Mul(t, hn::Exp(d, hn::NegMulAdd(ax, ax, p)));
@@ -118,8 +122,16 @@ void slow1(const float* a, float* out, size_t n, const F& f) {
   for (size_t i = 0; i < n; ++i) out[i] = f(a[i]);
 }
 
-#define REEL_LANES1(expression) map1(a, out, n, [](D d, V x) HWY_ATTR { (void)d; return expression; })
-#define REEL_LANES2(expression) map2(a, b, out, n, [](D d, V x, V y) HWY_ATTR { (void)d; return expression; })
+#define REEL_LANES1(expression)           \
+  map1(a, out, n, [](D d, V x) HWY_ATTR { \
+    (void)d;                              \
+    return expression;                    \
+  })
+#define REEL_LANES2(expression)                   \
+  map2(a, b, out, n, [](D d, V x, V y) HWY_ATTR { \
+    (void)d;                                      \
+    return expression;                            \
+  })
 
 void Run(lanes::Code code, const float* a, const float* b, const float* c, float* out, size_t n) {
   using lanes::Code;
@@ -129,8 +141,8 @@ void Run(lanes::Code code, const float* a, const float* b, const float* c, float
     case Code::neg: return REEL_LANES1(hn::Neg(x));
     case Code::abs: return REEL_LANES1(hn::Abs(x));
     case Code::sign:
-      return REEL_LANES1(hn::IfThenElse(hn::Eq(x, hn::Zero(d)), x,
-                                        nan_to(d, x, hn::CopySign(hn::Set(d, 1.f), x))));
+      return REEL_LANES1(
+          hn::IfThenElse(hn::Eq(x, hn::Zero(d)), x, nan_to(d, x, hn::CopySign(hn::Set(d, 1.f), x))));
     case Code::exp: return REEL_LANES1(full_exp(d, x));
     case Code::log: return REEL_LANES1(full_log(d, x));
     case Code::log1p: return slow1(a, out, n, [](float x) { return std::log1p(x); });
@@ -181,8 +193,8 @@ float Sum(const float* a, size_t n) {
 
 float Dot(const float* a, const float* b, size_t n) {
   const D d;
-  float total =
-      sum_of(n, [&](V s, size_t i) HWY_ATTR { return hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), s); });
+  float total = sum_of(
+      n, [&](V s, size_t i) HWY_ATTR { return hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), s); });
   for (size_t i = n - n % hn::Lanes(d); i < n; ++i) total += a[i] * b[i];
   return total;
 }
@@ -213,7 +225,8 @@ void AddTo(float* out, const float* a, size_t n) {
 }
 
 // Four rows of b at a time, so that `out` goes through memory a quarter as often.
-void RowTimesMatrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row, size_t n) {
+void RowTimesMatrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row,
+                    size_t n) {
   const D d;
   const size_t lanes = hn::Lanes(d);
   size_t i = 0;
@@ -234,7 +247,8 @@ void RowTimesMatrix(float* out, const float* a, ptrdiff_t step, size_t k, const 
   for (; i < k; ++i, a += step, b += row) {
     const V v = hn::Set(d, *a);
     size_t j = 0;
-    for (; j + lanes <= n; j += lanes) hn::StoreU(hn::MulAdd(v, hn::LoadU(d, b + j), hn::LoadU(d, out + j)), d, out + j);
+    for (; j + lanes <= n; j += lanes)
+      hn::StoreU(hn::MulAdd(v, hn::LoadU(d, b + j), hn::LoadU(d, out + j)), d, out + j);
     for (; j < n; ++j) out[j] += *a * b[j];
   }
 }
@@ -273,7 +287,8 @@ float sum(const float* a, size_t n) { return HWY_DYNAMIC_DISPATCH(Sum)(a, n); }
 float dot(const float* a, const float* b, size_t n) { return HWY_DYNAMIC_DISPATCH(Dot)(a, b, n); }
 float max(const float* a, size_t n) { return HWY_DYNAMIC_DISPATCH(Max)(a, n); }
 void add_to(float* out, const float* a, size_t n) { HWY_DYNAMIC_DISPATCH(AddTo)(out, a, n); }
-void row_times_matrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row, size_t n) {
+void row_times_matrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row,
+                      size_t n) {
   HWY_DYNAMIC_DISPATCH(RowTimesMatrix)(out, a, step, k, b, row, n);
 }
 void row_times_transposed(float* out, const float* a, size_t k, const float* b, ptrdiff_t row, size_t n) {

@@ -12,10 +12,11 @@ void run(lanes::Code code, const float* a, const float* b, const float* c, float
 
 float sum(const float* a, size_t n);
 float dot(const float* a, const float* b, size_t n);
-float max(const float* a, size_t n);  // -inf for n = 0; NaN where one is
-void add_to(float* out, const float* a, size_t n);           // out += a
+float max(const float* a, size_t n);                // -inf for n = 0; NaN where one is
+void add_to(float* out, const float* a, size_t n);  // out += a
 // out[j] += sum over i of a[i * step] b[i, j], b's rows `row` apart: a row times a matrix.
-void row_times_matrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row, size_t n);
+void row_times_matrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row,
+                      size_t n);
 // out[j] += sum over i of a[i] b[j, i]: a row times a transposed matrix.
 void row_times_transposed(float* out, const float* a, size_t k, const float* b, ptrdiff_t row, size_t n);
 // out = exp(a - shift), and its sum

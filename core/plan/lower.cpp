@@ -1,5 +1,6 @@
-// Graph to steps. Views become other strides over the same memory; inputs that a kernel cannot read are copied; a sum of
-// contributions is added up where its parts are made, so that the parts need no memory of their own for long.
+// Graph to steps. Views become other strides over the same memory; inputs that a kernel cannot read are
+// copied; a sum of contributions is added up where its parts are made, so that the parts need no memory of
+// their own for long.
 #include <algorithm>
 
 #include "core/plan/plan.h"
@@ -105,7 +106,8 @@ class Lowering {
   bool is_node(Id id) const { return id >= static_cast<Id>(graph_.leaves.size()); }
   size_t node_of(Id id) const { return static_cast<size_t>(id) - graph_.leaves.size(); }
 
-  // The sum's memory, zeroed unless its first part to come covers it or its parts tile it. Returns whether to add.
+  // The sum's memory, zeroed unless its first part to come covers it or its parts tile it. Returns whether to
+  // add.
   bool open(const Sum& sum, Place place) {
     const GraphNode& n = graph_.nodes[sum.node];
     const Id out = graph_.id_of(sum.node);
@@ -128,7 +130,10 @@ class Lowering {
     if (const int64_t ids = n.list[sum.part * kPlaceWords + 3]; ids >= 0) {
       in.push_back(contiguous_copy(n.in[static_cast<size_t>(ids)]));
     }
-    emit({.what = Do::put, .add = add, .node = static_cast<int32_t>(sum.node), .part = static_cast<int32_t>(sum.part),
+    emit({.what = Do::put,
+          .add = add,
+          .node = static_cast<int32_t>(sum.node),
+          .part = static_cast<int32_t>(sum.part),
           .out = graph_.id_of(sum.node)},
          in);
   }

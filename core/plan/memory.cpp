@@ -67,13 +67,15 @@ void find_lifetimes(Plan& plan) {
 int32_t replaced_input(const Plan& plan, size_t s) {
   const Step& step = plan.steps[s];
   const PlannedValue& out = plan.values[static_cast<size_t>(step.out)];
-  if (step.what != Do::call || step.add || plan.ops[static_cast<size_t>(step.node)]->kind != Kind::pointwise) return -1;
+  if (step.what != Do::call || step.add || plan.ops[static_cast<size_t>(step.node)]->kind != Kind::pointwise)
+    return -1;
   if (plan.roots[static_cast<size_t>(out.root)].first != static_cast<int32_t>(s)) return -1;
   for (uint32_t k = 0; k < step.inputs; ++k) {
     const PlannedValue& in = plan.values[static_cast<size_t>(plan.inputs[step.first_in + k])];
     const Root& root = plan.roots[static_cast<size_t>(in.root)];
     const auto fits = [&](const PlannedValue& v) {
-      return v.dtype == out.dtype && v.shape == out.shape && v.offset == 0 && is_contiguous(v.shape, v.strides);
+      return v.dtype == out.dtype && v.shape == out.shape && v.offset == 0 &&
+             is_contiguous(v.shape, v.strides);
     };
     bool replaceable = root.home == Home::scratch && root.last == static_cast<int32_t>(s) && fits(in) &&
                        root.bytes == plan.roots[static_cast<size_t>(out.root)].bytes;
@@ -97,7 +99,9 @@ void lay_out(Plan& plan) {
     born[static_cast<size_t>(root.first)].push_back(static_cast<int32_t>(r));
     dead[static_cast<size_t>(root.last)].push_back(static_cast<int32_t>(r));
   }
-  const auto room = [](const Root& root) { return std::max((root.bytes + kAlign - 1) / kAlign * kAlign, kAlign); };
+  const auto room = [](const Root& root) {
+    return std::max((root.bytes + kAlign - 1) / kAlign * kAlign, kAlign);
+  };
   Arena arena;
   for (size_t s = 0; s < plan.steps.size(); ++s) {
     for (int32_t r : born[s]) {
@@ -111,7 +115,8 @@ void lay_out(Plan& plan) {
         root.offset = arena.take(room(root));
       }
     }
-    for (int32_t r : dead[s]) arena.give(plan.roots[static_cast<size_t>(r)].offset, room(plan.roots[static_cast<size_t>(r)]));
+    for (int32_t r : dead[s])
+      arena.give(plan.roots[static_cast<size_t>(r)].offset, room(plan.roots[static_cast<size_t>(r)]));
   }
   plan.arena_bytes = arena.end();
 }

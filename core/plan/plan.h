@@ -1,6 +1,6 @@
-// Planning: what is pending becomes a graph, the graph becomes steps over laid-out memory, and the steps are kept under
-// the structure they came from. Everything here but run.cpp is pure: a plan can be made, printed and compared without
-// running it.
+// Planning: what is pending becomes a graph, the graph becomes steps over laid-out memory, and the steps are
+// kept under the structure they came from. Everything here but run.cpp is pure: a plan can be made, printed
+// and compared without running it.
 #pragma once
 
 #include <memory>
@@ -38,7 +38,8 @@ struct Graph {
   Id id_of(size_t node) const { return static_cast<Id>(leaves.size() + node); }
 };
 
-// What was found pending: the structure in words (equal words, equal plan) and the tape's nodes that it stands for.
+// What was found pending: the structure in words (equal words, equal plan) and the tape's nodes that it
+// stands for.
 struct Pending {
   std::vector<uint64_t> words;
   uint64_t hash = 0;
@@ -56,9 +57,9 @@ enum class Home : uint8_t { leaf, own, scratch };
 // Memory that one or several values live in.
 struct Root {
   Home home;
-  int32_t leaf = -1;    // leaf: which
+  int32_t leaf = -1;  // leaf: which
   int64_t bytes = 0;
-  int64_t offset = 0;   // scratch: where in the arena
+  int64_t offset = 0;           // scratch: where in the arena
   int32_t first = 0, last = 0;  // steps between which it is needed
 };
 
@@ -79,9 +80,9 @@ enum class Do : uint8_t {
 
 struct Step {
   Do what;
-  bool add = false;    // onto what is there
-  int32_t node = -1;   // whose op, attributes and place in the caller's source
-  int32_t part = -1;   // put: which part of the node's list
+  bool add = false;   // onto what is there
+  int32_t node = -1;  // whose op, attributes and place in the caller's source
+  int32_t part = -1;  // put: which part of the node's list
   uint32_t first_in = 0, inputs = 0;
   Id out = -1;
 };
@@ -90,28 +91,28 @@ struct Plan {
   std::vector<uint64_t> words;
   uint64_t hash = 0;
   size_t leaves = 0;
-  std::vector<const Op*> ops;          // of nodes
-  std::vector<bool> stays;             // of nodes
-  std::vector<PlannedValue> values;    // leaves, nodes, then copies
+  std::vector<const Op*> ops;        // of nodes
+  std::vector<bool> stays;           // of nodes
+  std::vector<PlannedValue> values;  // leaves, nodes, then copies
   std::vector<Root> roots;
   std::vector<Step> steps;
-  std::vector<Id> inputs;              // of steps, one after another
+  std::vector<Id> inputs;  // of steps, one after another
   int64_t arena_bytes = 0;
 
   size_t bytes() const;  // roughly what the plan itself occupies
 };
 
 // Passes; each is one file.
-std::unique_ptr<Plan> lower(const Graph& graph);        // graph to steps: views, copies, sums in place
-void lay_out(Plan& plan);                               // lifetimes and memory
-std::string text(const Plan& plan);                     // a line a step
+std::unique_ptr<Plan> lower(const Graph& graph);  // graph to steps: views, copies, sums in place
+void lay_out(Plan& plan);                         // lifetimes and memory
+std::string text(const Plan& plan);               // a line a step
 
 // ---- Running ----
 
 void run(const Plan& plan, const Pending& pending);
 
-// Computes these pending nodes, by a plan seen before or a new one. Where a kernel throws, the call that failed and those
-// that need it are marked failed, the others are pending again.
+// Computes these pending nodes, by a plan seen before or a new one. Where a kernel throws, the call that
+// failed and those that need it are marked failed, the others are pending again.
 void run_pending(Tape& tape, const std::vector<Node*>& pending);
 std::string pending_text(const std::vector<Node*>& pending);
 TapeStats cache_stats();

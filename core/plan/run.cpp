@@ -1,8 +1,8 @@
 #include "core/plan/run.h"
 
-#include <cstdlib>
 #include <cstring>
 
+#include "core/environment.h"
 #include "core/kernels/pointwise.h"
 #include "core/plan/plan.h"
 #include "core/structural.h"
@@ -36,7 +36,7 @@ struct Scratch {
       memory = Buffer(static_cast<size_t>(wanted));
       bytes = wanted;
     }
-    static const bool poison = std::getenv("REEL_POISON") != nullptr;  // nothing is left from the last run
+    static const bool poison = switched_on("REEL_POISON");  // nothing is left from the last run
     if (poison && bytes > 0) std::memset(memory.data(), 0xff, static_cast<size_t>(bytes));
     return memory.data();
   }
@@ -86,8 +86,8 @@ void run_step(const Plan& plan, const Step& step, const Memory& memory, const Pe
       return;
     case Do::put: {
       const Node* node = pending.nodes[static_cast<size_t>(step.node)];
-      put(in[0], place_of(*node->list, static_cast<size_t>(step.part)), step.inputs > 1 ? &in[1] : nullptr, out,
-          step.add);
+      put(in[0], place_of(*node->list, static_cast<size_t>(step.part)), step.inputs > 1 ? &in[1] : nullptr,
+          out, step.add);
       return;
     }
     case Do::call: {
@@ -117,8 +117,10 @@ std::unique_ptr<Value> view_of(Node* node, const Value& input) {
   Buffer room;
   const Array flat = contiguous(in, room);
   out.data = flat.data;
-  if (!node->op->view(flat, node->attrs, out)) fail("[{}] a contiguous input cannot be viewed", node->op->name);
-  return std::make_unique<Value>(Value{room, (out.data - flat.data) / static_cast<int64_t>(size_of(in.dtype)), out.strides});
+  if (!node->op->view(flat, node->attrs, out))
+    fail("[{}] a contiguous input cannot be viewed", node->op->name);
+  return std::make_unique<Value>(
+      Value{room, (out.data - flat.data) / static_cast<int64_t>(size_of(in.dtype)), out.strides});
 }
 
 }  // namespace
@@ -150,7 +152,11 @@ void run_alone(Node* node) {
       auto value = std::make_unique<Value>();
       value->buffer = Buffer(static_cast<size_t>(node->shape.numel()) * size_of(node->dtype));
       value->strides = row_major(node->shape);
-      run_call({op, node->attrs, list_of(node), in, {value->buffer.data(), node->dtype, node->shape, value->strides}});
+      run_call({op,
+                node->attrs,
+                list_of(node),
+                in,
+                {value->buffer.data(), node->dtype, node->shape, value->strides}});
       node->value = std::move(value);
     }
   } catch (const Error& e) {

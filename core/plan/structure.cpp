@@ -20,8 +20,8 @@ void shape_words(const Shape& shape, std::vector<uint64_t>& words) {
 
 void leaf_words(const Node* n, std::vector<uint64_t>& words) {
   const bool plain = is_contiguous(n->shape, n->value->strides);
-  words.push_back(uint64_t{1} << 63 | static_cast<uint64_t>(n->dtype) << 8 | static_cast<uint64_t>(n->shape.rank()) << 1 |
-                  static_cast<uint64_t>(plain));
+  words.push_back(uint64_t{1} << 63 | static_cast<uint64_t>(n->dtype) << 8 |
+                  static_cast<uint64_t>(n->shape.rank()) << 1 | static_cast<uint64_t>(plain));
   shape_words(n->shape, words);
   if (plain) return;
   for (int i = 0; i < n->shape.rank(); ++i) {
@@ -35,8 +35,8 @@ void node_words(const Node* n, bool stays, std::vector<uint64_t>& words) {
   words.push_back(std::bit_cast<uint64_t>(n->op));
   // The dtype is not always the inputs': integers divide into the default one.
   words.push_back(static_cast<uint64_t>(n->inputs) << 16 | static_cast<uint64_t>(n->dtype) << 8 |
-                  static_cast<uint64_t>(n->list != nullptr) << 3 |
-                  static_cast<uint64_t>(integers) << 2 | static_cast<uint64_t>(stays) << 1);
+                  static_cast<uint64_t>(n->list != nullptr) << 3 | static_cast<uint64_t>(integers) << 2 |
+                  static_cast<uint64_t>(stays) << 1);
   if (integers) {
     for (int64_t i : n->attrs.i) words.push_back(static_cast<uint64_t>(i));
   }
@@ -101,7 +101,13 @@ Graph graph_of(const Pending& pending) {
   graph.nodes.reserve(pending.nodes.size());
   for (size_t k = 0; k < pending.nodes.size(); ++k) {
     const Node* n = pending.nodes[k];
-    GraphNode node{.op = n->op, .attrs = n->attrs, .list = {}, .in = {}, .dtype = n->dtype, .shape = n->shape, .stays = pending.stays[k]};
+    GraphNode node{.op = n->op,
+                   .attrs = n->attrs,
+                   .list = {},
+                   .in = {},
+                   .dtype = n->dtype,
+                   .shape = n->shape,
+                   .stays = pending.stays[k]};
     if (n->list) node.list = *n->list;
     for (uint32_t i = 0; i < n->inputs; ++i) {
       const Node* input = n->in[i];

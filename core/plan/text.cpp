@@ -26,8 +26,8 @@ std::string place(const Plan& plan, Id id) {
 }  // namespace
 
 std::string text(const Plan& plan) {
-  std::string out = fmt::format("plan: {} leaves, {} nodes, {} steps, arena {} bytes\n", plan.leaves, plan.ops.size(),
-                                plan.steps.size(), plan.arena_bytes);
+  std::string out = fmt::format("plan: {} leaves, {} nodes, {} steps, arena {} bytes\n", plan.leaves,
+                                plan.ops.size(), plan.steps.size(), plan.arena_bytes);
   for (const Step& step : plan.steps) {
     const PlannedValue& v = plan.values[static_cast<size_t>(step.out)];
     std::string line = fmt::format("{} {} {}", name(plan, step.out), name_of(v.dtype), v.shape);

@@ -45,7 +45,8 @@ class Training {
         characters_(text),
         ids_(characters_.encode(text, path)),
         train_at_(static_cast<size_t>(static_cast<double>(ids_.size()) * (1 - s.valid) + 1e-9)),
-        streams_({ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(train_at_)}, s.common.batch, s.seq, path),
+        streams_({ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(train_at_)}, s.common.batch, s.seq,
+                 path),
         model_(s.model, characters_.size(), layers_of(s), s.common.hidden),
         metrics_(s.common.out, !s.common.resume.empty()) {
     if (s.init > 0) {
@@ -59,7 +60,8 @@ class Training {
   }
 
   int run() {
-    fmt::print("{} characters, {} different; {} parameters\n", ids_.size(), characters_.size(), model_.num_parameters());
+    fmt::print("{} characters, {} different; {} parameters\n", ids_.size(), characters_.size(),
+               model_.num_parameters());
     Progress progress(s_.common.steps, "chars/s", s_.common.log_every);
     while (step_ < s_.common.steps && !interrupted()) {
       const double loss = one_step();
@@ -84,7 +86,8 @@ class Training {
   Tensor loss_of(const Streams::Chunk& chunk) {
     auto [logits, states] = model_(chunk.inputs, states_);
     states_ = carried(std::move(states));
-    return cross_entropy(logits, chunk.targets, {.reduction = s_.loss == "sum" ? Reduction::sum : Reduction::mean});
+    return cross_entropy(logits, chunk.targets,
+                         {.reduction = s_.loss == "sum" ? Reduction::sum : Reduction::mean});
   }
 
   double one_step() {
@@ -94,12 +97,14 @@ class Training {
     optimizer_->zero_grad();
     loss.backward();
     const auto parameters = model_.parameters();
-    norm_ = optim::clip_grad_norm(parameters, s_.clip_norm > 0 ? s_.clip_norm : std::numeric_limits<double>::max());
+    norm_ = optim::clip_grad_norm(parameters,
+                                  s_.clip_norm > 0 ? s_.clip_norm : std::numeric_limits<double>::max());
     if (s_.clip_value > 0) optim::clip_grad_value(parameters, s_.clip_value);
     const double value = loss.item();
     ++step_;
     if (!std::isfinite(value) || !std::isfinite(norm_)) {
-      fail("the loss at step {} is {} and its gradient's norm {}: want a smaller --lr, or --clip-norm", step_, value, norm_);
+      fail("the loss at step {} is {} and its gradient's norm {}: want a smaller --lr, or --clip-norm", step_,
+           value, norm_);
     }
     optimizer_->step();
     smooth_ = 0.999 * smooth_ + 0.001 * value;
@@ -128,7 +133,8 @@ class Training {
   void show_sample() {
     const std::string prompt = s_.prompt.empty() ? characters_[ids_[0]] : s_.prompt;
     fmt::print("--- step {}, loss {:.3f}\n{}\n---\n", step_, smooth_,
-               write(model_, characters_, prompt, s_.sample, s_.temperature, s_.common.seed + static_cast<uint64_t>(step_)));
+               write(model_, characters_, prompt, s_.sample, s_.temperature,
+                     s_.common.seed + static_cast<uint64_t>(step_)));
     std::fflush(stdout);
   }
 
@@ -182,11 +188,14 @@ class Training {
     const std::string path = s_.common.save.empty() ? s_.common.out + "/model.safetensors" : s_.common.save;
     save_weights(path, model_, about());
     curve_.name = s_.model;
-    write_svg(s_.common.out + "/loss.svg", line_chart({.title = "Character model: loss", .x_label = "step",
-                                                       .y_label = "nats a character", .series = {curve_}}));
+    write_svg(s_.common.out + "/loss.svg", line_chart({.title = "Character model: loss",
+                                                       .x_label = "step",
+                                                       .y_label = "nats a character",
+                                                       .series = {curve_}}));
     metrics_.log({{"step", step_}, {"val_loss", val_loss}});
     fmt::print("model {}\n", path);
-    const double loss = curve_.y.empty() ? smooth_ : curve_.y.back() * (s_.loss == "sum" ? chars_per_step() : 1);
+    const double loss =
+        curve_.y.empty() ? smooth_ : curve_.y.back() * (s_.loss == "sum" ? chars_per_step() : 1);
     print_result({{"loss", loss}, {"smooth_loss", smooth_}, {"val_loss", val_loss}, {"chars_per_s", speed}});
     return 0;
   }
@@ -229,7 +238,8 @@ template <class Layers>
 int generate(const Settings& s) {
   const SafetensorsFile file = load_safetensors(s.common.load);
   const auto known = file.metadata.find("characters");
-  if (known == file.metadata.end()) fail("{}: no characters in its metadata: want a model that char_lm saved", s.common.load);
+  if (known == file.metadata.end())
+    fail("{}: no characters in its metadata: want a model that char_lm saved", s.common.load);
   const Characters characters(known->second);
   Settings own = s;  // the sizes are the file's
   own.common.layers = 0;

@@ -1,4 +1,5 @@
-// The character model: one-hot characters, recurrent layers, a linear output. Written once for RNN, GRU and LSTM.
+// The character model: one-hot characters, recurrent layers, a linear output. Written once for RNN, GRU and
+// LSTM.
 #pragma once
 
 #include <cmath>
@@ -47,8 +48,8 @@ inline int64_t draw(const std::vector<double>& logits, double temperature, std::
 
 // Lets the model read the prompt and then write `length` characters, each one fed back as the next input.
 template <class Layers>
-std::string write(CharModel<Layers>& model, const Characters& characters, const std::string& prompt, int64_t length,
-                  double temperature, uint64_t seed) {
+std::string write(CharModel<Layers>& model, const Characters& characters, const std::string& prompt,
+                  int64_t length, double temperature, uint64_t seed) {
   const NoGrad no_grad;
   const bool training = model.training();
   model.eval();
@@ -59,7 +60,8 @@ std::string write(CharModel<Layers>& model, const Characters& characters, const 
   for (int64_t i = 0; i < length; ++i) {
     const auto count = static_cast<int64_t>(input.size());
     auto [logits, next] = model(Tensor::from(input, {count, 1}), states);
-    const int64_t id = draw(select(select(logits, 0, -1), 0, 0).template to_vector<double>(), temperature, random);
+    const int64_t id =
+        draw(select(select(logits, 0, -1), 0, 0).template to_vector<double>(), temperature, random);
     text += characters[id];
     input = {id};
     states = std::move(next);

@@ -18,10 +18,12 @@ struct Settings {
     add_common(flags, common);
     flags.choice("--model", model, "recurrent layers", {"rnn", "gru", "lstm"});
     flags.whole("--seq", seq, "characters a chunk, the steps that gradients flow back through", 1, 100000);
-    flags.whole("--biases", biases, "bias vectors a gate: 1 as the lectures write it, 2 as PyTorch has it", 1, 2);
+    flags.whole("--biases", biases, "bias vectors a gate: 1 as the lectures write it, 2 as PyTorch has it", 1,
+                2);
     flags.choice("--optimizer", optimizer, "update rule", {"sgd", "adagrad", "rmsprop", "adam", "adamw"});
     flags.number("--clip-value", clip_value, "bound on each element of the gradient; 0: none", 0, 1e9);
-    flags.number("--clip-norm", clip_norm, "bound on the gradient's norm; 0: none. Default 0 with --clip-value", 0, 1e9);
+    flags.number("--clip-norm", clip_norm,
+                 "bound on the gradient's norm; 0: none. Default 0 with --clip-value", 0, 1e9);
     flags.choice("--loss", loss, "over the characters of a chunk", {"mean", "sum"});
     flags.number("--init", init, "initial weights N(0, INIT) and zero biases; 0: PyTorch's", 0, 100);
     flags.number("--dropout", dropout, "between layers", 0, 0.95);

@@ -37,9 +37,11 @@ Streams::Streams(std::vector<int64_t> text, int64_t batch, int64_t seq, const st
   const auto n = static_cast<int64_t>(text_.size());
   length_ = n > 0 ? (n - 1) / batch : 0;
   if (length_ < seq) {
-    fail("{}: {} characters make {} streams of {}: want at least --seq {} in each, so a longer text, a smaller --batch or "
-         "a smaller --seq",
-         what, n, batch, length_, seq);
+    fail(
+        "{}: {} characters make {} streams of {}: want at least --seq {} in each, so a longer text, a "
+        "smaller --batch or "
+        "a smaller --seq",
+        what, n, batch, length_, seq);
   }
 }
 

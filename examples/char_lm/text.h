@@ -25,8 +25,8 @@ class Characters {
   std::vector<std::string> characters_;
 };
 
-// A text of n characters cut into `batch` streams of floor((n - 1) / batch), read side by side, `seq` at a time. The
-// target of a character is the one after it.
+// A text of n characters cut into `batch` streams of floor((n - 1) / batch), read side by side, `seq` at a
+// time. The target of a character is the one after it.
 class Streams {
  public:
   Streams(std::vector<int64_t> text, int64_t batch, int64_t seq, const std::string& what);

@@ -33,7 +33,8 @@ T parsed(const std::map<std::string, std::string>& text, const std::string& key)
   const std::string& word = found->second;
   T value{};
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-  if (error != std::errc() || end != word.data() + word.size()) fail("the checkpoint's {} is '{}': want a number", key, word);
+  if (error != std::errc() || end != word.data() + word.size())
+    fail("the checkpoint's {} is '{}': want a number", key, word);
   return value;
 }
 
@@ -58,7 +59,8 @@ void save_checkpoint(const std::string& path, const nn::Module& model, const opt
 Checkpoint load_checkpoint(const std::string& path, nn::Module& model, optim::Optimizer& optimizer) {
   const SafetensorsFile file = load_safetensors(path);
   try {
-    if (const auto kind = file.metadata.find("format"); kind == file.metadata.end() || kind->second != kKind) {
+    if (const auto kind = file.metadata.find("format");
+        kind == file.metadata.end() || kind->second != kKind) {
       fail("want a checkpoint that --resume's program saved, not other weights (those go to --load)");
     }
     Checkpoint extra{without_prefix("extra.", file.tensors), file.metadata};
@@ -66,7 +68,8 @@ Checkpoint load_checkpoint(const std::string& path, nn::Module& model, optim::Op
                              parsed<uint64_t>(file.metadata, "random_position")};
     const NamedTensors before = [&] {  // should the optimiser's part not fit, the model is as it was
       NamedTensors copy;
-      for (const auto& [name, t] : model.state_dict()) copy.emplace_back(name, Tensor::from_bytes(t.to_bytes(), t.dtype(), t.shape()));
+      for (const auto& [name, t] : model.state_dict())
+        copy.emplace_back(name, Tensor::from_bytes(t.to_bytes(), t.dtype(), t.shape()));
       return copy;
     }();
     model.load_state_dict(without_prefix("model.", file.tensors));
@@ -83,7 +86,8 @@ Checkpoint load_checkpoint(const std::string& path, nn::Module& model, optim::Op
   }
 }
 
-void save_weights(const std::string& path, const nn::Module& model, const std::map<std::string, std::string>& text) {
+void save_weights(const std::string& path, const nn::Module& model,
+                  const std::map<std::string, std::string>& text) {
   save_safetensors(path, model.state_dict(), text);
 }
 

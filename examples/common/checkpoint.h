@@ -9,12 +9,13 @@
 
 namespace reel::examples {
 
-// Model, optimiser, random generator, and what the example adds: tensors ("state.0") and text ("step", "epoch").
+// Model, optimiser, random generator, and what the example adds: tensors ("state.0") and text ("step",
+// "epoch").
 struct Checkpoint {
   NamedTensors tensors = {};
   std::map<std::string, std::string> text = {};
 
-  long whole(const std::string& key) const;     // throws where the file has no such number
+  long whole(const std::string& key) const;  // throws where the file has no such number
   double number(const std::string& key) const;
 };
 
@@ -24,7 +25,8 @@ void save_checkpoint(const std::string& path, const nn::Module& model, const opt
 Checkpoint load_checkpoint(const std::string& path, nn::Module& model, optim::Optimizer& optimizer);
 
 // A finished model's weights, and weights from elsewhere.
-void save_weights(const std::string& path, const nn::Module& model, const std::map<std::string, std::string>& text = {});
+void save_weights(const std::string& path, const nn::Module& model,
+                  const std::map<std::string, std::string>& text = {});
 std::map<std::string, std::string> load_weights(const std::string& path, nn::Module& model);
 
 }  // namespace reel::examples

@@ -5,11 +5,13 @@
 
 namespace reel::examples {
 
-std::unique_ptr<optim::Optimizer> make_optimizer(const std::string& name, const NamedTensors& parameters, double lr) {
+std::unique_ptr<optim::Optimizer> make_optimizer(const std::string& name, const NamedTensors& parameters,
+                                                 double lr) {
   const optim::Parameters p(parameters);
   if (name == "sgd") return std::make_unique<optim::SGD>(p, optim::SGDOptions{.lr = lr});
   if (name == "adagrad") {
-    return std::make_unique<optim::Adagrad>(p, optim::AdagradOptions{.lr = lr, .eps = 1e-8, .eps_inside_sqrt = true});
+    return std::make_unique<optim::Adagrad>(
+        p, optim::AdagradOptions{.lr = lr, .eps = 1e-8, .eps_inside_sqrt = true});
   }
   if (name == "rmsprop") return std::make_unique<optim::RMSprop>(p, optim::RMSpropOptions{.lr = lr});
   if (name == "adam") return std::make_unique<optim::Adam>(p, optim::AdamOptions{.lr = lr});
@@ -18,7 +20,8 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const std::string& name, const 
 }
 
 void start_engine(const CommonFlags& common) {
-  if (common.dtype == "bf16") fail("--dtype bf16 is not to be had in this version: want f32, or f64 (reference kernels)");
+  if (common.dtype == "bf16")
+    fail("--dtype bf16 is not to be had in this version: want f32, or f64 (reference kernels)");
   set_default_dtype(common.dtype == "f64" ? DType::f64 : DType::f32);
   set_num_threads(common.threads);
   manual_seed(common.seed);

@@ -9,8 +9,10 @@
 
 namespace reel::examples {
 
-// "sgd", "adagrad" (epsilon 1e-8 inside the root, as the minimal character RNN has it), "rmsprop", "adam" or "adamw".
-std::unique_ptr<optim::Optimizer> make_optimizer(const std::string& name, const NamedTensors& parameters, double lr);
+// "sgd", "adagrad" (epsilon 1e-8 inside the root, as the minimal character RNN has it), "rmsprop", "adam" or
+// "adamw".
+std::unique_ptr<optim::Optimizer> make_optimizer(const std::string& name, const NamedTensors& parameters,
+                                                 double lr);
 
 // Seed, threads and default dtype; to be called before the model is made.
 void start_engine(const CommonFlags& common);

@@ -116,7 +116,8 @@ Archive open_zip(const std::string& packed, const std::string& path) {
 // Names such as _about.txt and .DS_Store are about the archive, not its text.
 bool is_text(std::string_view name) {
   const std::string_view base = name.substr(name.rfind('/') + 1);
-  return !base.starts_with('_') && !base.starts_with('.') && (name.ends_with(".txt") || name.ends_with(".TXT"));
+  return !base.starts_with('_') && !base.starts_with('.') &&
+         (name.ends_with(".txt") || name.ends_with(".TXT"));
 }
 
 // The number of the only file, or of the only .txt file.

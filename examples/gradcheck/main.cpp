@@ -14,14 +14,15 @@ namespace {
 void print_row(const Op& op, const OpReport& r) {
   const auto error = [&](double x) { return op.vjp ? fmt::format("{:.1e}", x) : std::string("-"); };
   fmt::print("{:<24} {:>7} {:>8} {:>9} {:>9} {:>9.1e} {:>9.1e} {:>6}  {}\n", op.name, r.samples, r.checks,
-             error(r.first), error(r.second), r.kernel, r.planned, r.kinks, r.problems.empty() ? "ok" : "WRONG");
+             error(r.first), error(r.second), r.kernel, r.planned, r.kinks,
+             r.problems.empty() ? "ok" : "WRONG");
   for (const std::string& sentence : r.problems) fmt::print("    {}\n", sentence);
 }
 
 int check_ops(const std::string& only, bool thorough) {
   const auto start = std::chrono::steady_clock::now();
-  fmt::print("{:<24} {:>7} {:>8} {:>9} {:>9} {:>9} {:>9} {:>6}\n", "op", "samples", "checks", "1st order", "2nd order",
-             "f32-f64", "plan-eager", "kinks");
+  fmt::print("{:<24} {:>7} {:>8} {:>9} {:>9} {:>9} {:>9} {:>6}\n", "op", "samples", "checks", "1st order",
+             "2nd order", "f32-f64", "plan-eager", "kinks");
   OpReport all;
   long ops = 0;
   for (const Op* op : registry()) {
@@ -42,8 +43,13 @@ int check_ops(const std::string& only, bool thorough) {
     fail("there is no op named '{}': want one of{}", only, names);
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  print_result({{"ops", ops}, {"samples", all.samples}, {"checks", all.checks}, {"first", all.first},
-                {"second", all.second}, {"kernel", all.kernel}, {"wrong", static_cast<long>(all.problems.size())},
+  print_result({{"ops", ops},
+                {"samples", all.samples},
+                {"checks", all.checks},
+                {"first", all.first},
+                {"second", all.second},
+                {"kernel", all.kernel},
+                {"wrong", static_cast<long>(all.problems.size())},
                 {"seconds", seconds.count()}});
   return all.problems.empty() ? 0 : 1;
 }
@@ -54,8 +60,9 @@ int check_ops(const std::string& only, bool thorough) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags("gradcheck", "Checks each op on its samples: first and second derivatives in f64 against finite "
-                           "differences, the f32 kernel against the f64 reference, planned against eager, bad input.");
+  Flags flags("gradcheck",
+              "Checks each op on its samples: first and second derivatives in f64 against finite "
+              "differences, the f32 kernel against the f64 reference, planned against eager, bad input.");
   std::string op;
   bool thorough = false;
   flags.text("--op", op, "only this op");

@@ -21,7 +21,8 @@ namespace reel::examples {
 namespace {
 
 struct Settings {
-  CommonFlags common{.steps = unlimited, .epochs = 8, .batch = 64, .hidden = 96, .layers = 1, .lr = 4e-3, .log_every = 20};
+  CommonFlags common{
+      .steps = unlimited, .epochs = 8, .batch = 64, .hidden = 96, .layers = 1, .lr = 4e-3, .log_every = 20};
   TaskOptions task;
   long embedding = 64;
   double dropout = 0, clip_norm = 1, minutes = 0;
@@ -40,13 +41,18 @@ struct Settings {
     flags.whole("--max-length", task.max_length, "words; longer training pairs are left out", 1, 100000);
     flags.toggle("--lower", task.lower, "lower-case the text");
     flags.toggle("--raw", task.raw, "split punctuation off the words (always for a TSV)");
-    flags.toggle("--translate", translate, "translate standard input, line by line, with the model of --load");
+    flags.toggle("--translate", translate,
+                 "translate standard input, line by line, with the model of --load");
   }
 };
 
 TranslatorSizes sizes_of(const Settings& s, const Task& task) {
-  return {static_cast<int64_t>(task.source.size()), static_cast<int64_t>(task.target.size()), s.embedding,
-          s.common.hidden, s.common.layers, s.dropout};
+  return {static_cast<int64_t>(task.source.size()),
+          static_cast<int64_t>(task.target.size()),
+          s.embedding,
+          s.common.hidden,
+          s.common.layers,
+          s.dropout};
 }
 
 // Everything a user may ask of a model that is trained: translations, exact matches, BLEU.
@@ -90,7 +96,8 @@ class Judge {
     double exact, bleu;
   };
   // Against the words of the text itself, which may be ones that the vocabulary lacks.
-  Score score(const std::vector<Translator::Translation>& translations, const ParallelText& text, const Corpus& corpus) {
+  Score score(const std::vector<Translator::Translation>& translations, const ParallelText& text,
+              const Corpus& corpus) {
     std::vector<std::string> ours, theirs;
     double same = 0;
     for (size_t k = 0; k < translations.size(); ++k) {
@@ -102,11 +109,12 @@ class Judge {
     return {same / static_cast<double>(translations.size()), corpus_bleu(ours, theirs).score};
   }
 
-  void show(const ParallelText& text, const Corpus& corpus, const std::vector<Translator::Translation>& translations,
-            size_t count) {
+  void show(const ParallelText& text, const Corpus& corpus,
+            const std::vector<Translator::Translation>& translations, size_t count) {
     for (size_t k = 0; k < std::min(count, translations.size()); ++k) {
       fmt::print("  {}\n    -> {}\n    ({})\n", task_.in_words(text.source[corpus.pair[k]]),
-                 task_.in_words(task_.target.decode(translations[k].ids)), task_.in_words(text.target[corpus.pair[k]]));
+                 task_.in_words(task_.target.decode(translations[k].ids)),
+                 task_.in_words(text.target[corpus.pair[k]]));
     }
     std::fflush(stdout);
   }
@@ -131,8 +139,8 @@ class Training {
 
   int run() {
     fmt::print("{} pairs for training, {} for validation, {} for testing; {} and {} words; {} parameters\n",
-               task_.train.size(), task_.valid.size(), task_.test.size(), task_.source.size(), task_.target.size(),
-               model_.num_parameters());
+               task_.train.size(), task_.valid.size(), task_.test.size(), task_.source.size(),
+               task_.target.size(), model_.num_parameters());
     std::fflush(stdout);
     const auto per_epoch = static_cast<long>(plan_batches(task_.train, batches(), 0).size());
     const long by_epochs = s_.common.epochs == unlimited ? 0 : per_epoch * s_.common.epochs;
@@ -163,7 +171,8 @@ class Training {
     const double value = loss.item();
     ++step_;
     if (!std::isfinite(value) || !std::isfinite(norm)) {
-      fail("the loss at step {} is {} and its gradient's norm {}: want a smaller --lr or --clip-norm", step_, value, norm);
+      fail("the loss at step {} is {} and its gradient's norm {}: want a smaller --lr or --clip-norm", step_,
+           value, norm);
     }
     optimizer_->step();
     double words = 0;
@@ -186,7 +195,8 @@ class Training {
     }
     const auto sample = judge_.translate(task_.valid, 256);
     const auto score = judge_.score(sample, task_.valid_text, task_.valid);
-    fmt::print("epoch {}: validation loss {:.4f}, exact {:.1f} %, BLEU {:.2f}\n", epoch, loss, 100 * score.exact, score.bleu);
+    fmt::print("epoch {}: validation loss {:.4f}, exact {:.1f} %, BLEU {:.2f}\n", epoch, loss,
+               100 * score.exact, score.bleu);
     judge_.show(task_.valid_text, task_.valid, sample, 2);
     metrics_.log({{"step", step_}, {"val_loss", loss}, {"val_exact", score.exact}, {"val_bleu", score.bleu}});
     validation_.x.push_back(static_cast<double>(step_));
@@ -232,7 +242,8 @@ class Training {
     fmt::print("\nof the {} test pairs:\n", task_.test.size());
     judge_.show(task_.test_text, task_.test, translations, 10);
     draw(translations);
-    fmt::print("model {}, pictures {}/loss.svg and {}/alignment.svg\n", best_path(), s_.common.out, s_.common.out);
+    fmt::print("model {}, pictures {}/loss.svg and {}/alignment.svg\n", best_path(), s_.common.out,
+               s_.common.out);
     print_result({{"exact", score.exact}, {"bleu", score.bleu}, {"loss", best_}, {"tokens_per_s", speed}});
     return 0;
   }
@@ -240,22 +251,31 @@ class Training {
   void draw(const std::vector<Translator::Translation>& translations) {
     training_.name = "training";
     validation_.name = "validation";
-    write_svg(s_.common.out + "/loss.svg", line_chart({.title = "Translation: loss", .x_label = "step",
-                                                       .y_label = "nats a word", .series = {training_, validation_}}));
+    write_svg(s_.common.out + "/loss.svg", line_chart({.title = "Translation: loss",
+                                                       .x_label = "step",
+                                                       .y_label = "nats a word",
+                                                       .series = {training_, validation_}}));
     // A test sentence of middling length shows the alignment best.
     size_t best = 0;
     for (size_t k = 0; k < translations.size(); ++k) {
-      const auto length = [&](size_t row) { return std::labs(static_cast<long>(task_.test.source[row].size()) - 14); };
+      const auto length = [&](size_t row) {
+        return std::labs(static_cast<long>(task_.test.source[row].size()) - 14);
+      };
       if (length(k) < length(best)) best = k;
     }
     Tokens source = task_.test_text.source[task_.test.pair[best]];
     Tokens target = task_.target.decode(translations[best].ids);
     source.emplace_back("</s>");
     target.emplace_back("</s>");
-    write_svg(s_.common.out + "/alignment.svg",
-              heat_map({.title = "Where the decoder looks", .row_label = "target, as written", .column_label = "source",
-                        .value_label = "attention weight", .rows = target, .columns = source,
-                        .values = translations[best].alignment, .low = 0, .high = 1}));
+    write_svg(s_.common.out + "/alignment.svg", heat_map({.title = "Where the decoder looks",
+                                                          .row_label = "target, as written",
+                                                          .column_label = "source",
+                                                          .value_label = "attention weight",
+                                                          .rows = target,
+                                                          .columns = source,
+                                                          .values = translations[best].alignment,
+                                                          .low = 0,
+                                                          .high = 1}));
   }
 
   const Settings& s_;
@@ -305,7 +325,9 @@ int translate_input(Settings s) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags("translate", "Learns to translate. Without --data it rewrites dates: \"Saturday 9 May 1998\" -> 1998-05-09.");
+  Flags flags(
+      "translate",
+      "Learns to translate. Without --data it rewrites dates: \"Saturday 9 May 1998\" -> 1998-05-09.");
   Settings s;
   s.declare(flags);
   return run_main(argc, argv, flags, [&] {

@@ -26,7 +26,8 @@ Translator::Encoded Translator::encode(const Batch& batch) const {
   }
   const auto [keys, states] = encoder_(dropout_(source_(ids)), {}, batch.source_lengths);
   // The backward direction has read the sentence down to its first word: it starts the decoder.
-  return {attention_.remember(keys, Tensor::from(counts, {batch.size, batch.src_len})), tanh(bridge_(states.back()))};
+  return {attention_.remember(keys, Tensor::from(counts, {batch.size, batch.src_len})),
+          tanh(bridge_(states.back()))};
 }
 
 Translator::Step Translator::step(const Tensor& word, const Tensor& state,

@@ -1,5 +1,5 @@
-// The translation model of Bahdanau, Cho and Bengio (2014): a bidirectional GRU reads the source, a GRU writes the
-// target, and additive attention tells it, before each word, where to look.
+// The translation model of Bahdanau, Cho and Bengio (2014): a bidirectional GRU reads the source, a GRU
+// writes the target, and additive attention tells it, before each word, where to look.
 #pragma once
 
 #include "examples/translate/corpus.h"
@@ -17,12 +17,13 @@ class Translator : public nn::Module {
  public:
   explicit Translator(const TranslatorSizes& sizes);
 
-  // The mean cross-entropy of the target words, each predicted from the true ones before it (teacher forcing).
+  // The mean cross-entropy of the target words, each predicted from the true ones before it (teacher
+  // forcing).
   Tensor loss(const Batch& batch) const;
 
   struct Translation {
-    std::vector<int64_t> ids;              // up to </s>, which is not part of it
-    std::vector<double> alignment;         // [ids + 1, source length]: where it looked; the last row is for </s>
+    std::vector<int64_t> ids;       // up to </s>, which is not part of it
+    std::vector<double> alignment;  // [ids + 1, source length]: where it looked; the last row is for </s>
   };
   // The likeliest word at each step, until </s> or `most` words. Uses only the batch's source side.
   std::vector<Translation> greedy(const Batch& batch, int64_t most) const;

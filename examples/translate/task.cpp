@@ -68,7 +68,8 @@ std::map<std::string, std::string> Task::about() const {
 Task Task::known(const std::map<std::string, std::string>& about, const std::string& path) {
   const auto entry = [&](const char* key) {
     const auto found = about.find(key);
-    if (found == about.end()) fail("{}: its metadata has no '{}': want a model that translate saved", path, key);
+    if (found == about.end())
+      fail("{}: its metadata has no '{}': want a model that translate saved", path, key);
     return found->second;
   };
   Task task;

@@ -109,9 +109,7 @@ Vocab Vocab::build(std::span<const Tokens> sentences, std::int64_t min_count, st
   return vocab;
 }
 
-Vocab Vocab::load(const std::string& path) {
-  return parse(read_text(path, most_file_bytes), path);
-}
+Vocab Vocab::load(const std::string& path) { return parse(read_text(path, most_file_bytes), path); }
 
 Vocab Vocab::parse(const std::string& text, const std::string& path) {
   check_utf8(text, path);

@@ -40,9 +40,10 @@ class Vocab {
   static Vocab build(std::span<const Tokens> sentences, std::int64_t min_count = 1, std::size_t max_size = 0);
 
   static Vocab load(const std::string& path);  // throws Error naming the file and the line
-  static Vocab parse(const std::string& text, const std::string& path);  // the text of such a file; `path` names it
-  void save(const std::string& path) const;    // whole or not at all
-  std::string text() const;                    // of the file
+  static Vocab parse(const std::string& text,
+                     const std::string& path);  // the text of such a file; `path` names it
+  void save(const std::string& path) const;     // whole or not at all
+  std::string text() const;                     // of the file
 
   std::size_t size() const { return tokens_.size(); }
   const std::string& token(std::int64_t id) const;  // throws Error outside [0, size)

@@ -1,0 +1,197 @@
+// accumulate: the sum of contributions at their places, which is how the tape adds up gradients.
+#include <algorithm>
+#include <cstring>
+
+#include "core/kernels/pointwise.h"
+#include "core/kernels/simd.h"
+#include "core/structural.h"
+
+namespace reel {
+
+namespace {
+
+// to[..] = or += part[..], where `to` reads as a strided array.
+template <class T>
+void add_strided(const Array& part, const Array& to, bool add) {
+  if (to.shape.numel() == 0) return;
+  if constexpr (std::is_same_v<T, float>) {
+    if (part.contiguous() && to.contiguous()) {
+      const auto count = static_cast<size_t>(to.shape.numel());
+      if (add) return simd::add_to(to.as<float>(), part.as<float>(), count);
+      std::memcpy(to.data, part.data, count * sizeof(float));
+      return;
+    }
+  }
+  const int rank = to.shape.rank();
+  const int64_t n = rank == 0 ? 1 : to.shape[rank - 1];
+  const int64_t step = rank == 0 ? 1 : part.stride(rank - 1);
+  for (int64_t row = 0, rows = to.shape.numel() / n; row < rows; ++row) {
+    int64_t rest = row, from = 0, at = 0;
+    for (int axis = rank - 1; axis-- > 0;) {
+      from += rest % to.shape[axis] * part.stride(axis);
+      at += rest % to.shape[axis] * to.stride(axis);
+      rest /= to.shape[axis];
+    }
+    const T* a = part.as<T>() + from;
+    T* b = to.as<T>() + at;
+    if constexpr (std::is_same_v<T, float>) {
+      if (add && step == 1) {
+        simd::add_to(b, a, static_cast<size_t>(n));
+        continue;
+      }
+    }
+    for (int64_t i = 0; i < n; ++i) b[i] = add ? b[i] + a[i * step] : a[i * step];
+  }
+}
+
+template <class T>
+void add_rows(const Array& part, int axis, const Array& ids, const Array& whole) {
+  const int64_t count = ids.shape.numel(), size = whole.shape[axis];
+  Array row = part, to = whole;
+  row.shape[axis] = to.shape[axis] = 1;
+  for (int64_t j = 0; j < count; ++j) {
+    row.data = part.data + j * part.stride(axis) * static_cast<int64_t>(sizeof(T));
+    const int64_t id = ids.as<int64_t>()[j];
+    if (id < 0 || id >= size) fail("[accumulate] id {}: want 0 to {}", id, size - 1);
+    to.data = whole.data + id * whole.stride(axis) * static_cast<int64_t>(sizeof(T));
+    add_strided<T>(row, to, true);
+  }
+}
+
+template <class T>
+void put_as(const Array& part, Place place, const Array* ids, const Array& whole, bool add) {
+  if (place.at == Place::At::rows) return add_rows<T>(part, static_cast<int>(place.axis), *ids, whole);
+  Array to = whole;
+  if (place.at == Place::At::slice) {
+    const auto axis = static_cast<int>(place.axis);
+    to.shape[axis] = part.shape[axis];
+    to.data += place.begin * whole.stride(axis) * static_cast<int64_t>(sizeof(T));
+  }
+  add_strided<T>(part, to, add);
+}
+
+void accumulate_parts(const Exec& e) {
+  const size_t parts = e.list.size() / kPlaceWords;
+  std::vector<Shape> shapes;
+  for (size_t k = 0; k < parts; ++k) shapes.push_back(e.in[k].shape);
+  const bool tiled = tiles(e.list, shapes, e.out.shape);
+  const bool first_covers = place_of(e.list, 0).at == Place::At::whole;
+  if (!tiled && !first_covers)
+    std::memset(e.out.data, 0, static_cast<size_t>(e.out.shape.numel()) * size_of(e.out.dtype));
+  for (size_t k = 0; k < parts; ++k) {
+    const int64_t which = e.list[k * kPlaceWords + 3];
+    Array ids;
+    Buffer room;
+    if (which >= 0) ids = e.in[static_cast<size_t>(which)];
+    if (!ids.contiguous()) {
+      room = Buffer(static_cast<size_t>(ids.shape.numel()) * size_of(ids.dtype));
+      const Array flat{room.data(), ids.dtype, ids.shape, row_major(ids.shape)};
+      copy(ids, flat);
+      ids = flat;
+    }
+    put(e.in[k], place_of(e.list, k), which < 0 ? nullptr : &ids, e.out, !tiled && (k > 0 || !first_covers));
+  }
+}
+
+}  // namespace
+
+void put(const Array& part, Place place, const Array* ids, const Array& whole, bool add) {
+  if (whole.dtype == DType::f64) return put_as<double>(part, place, ids, whole, add);
+  put_as<float>(part, place, ids, whole, add);
+}
+
+Place place_of(std::span<const int64_t> list, size_t part) {
+  const int64_t* words = list.data() + part * kPlaceWords;
+  return {static_cast<Place::At>(words[0]), words[1], words[2]};
+}
+
+bool tiles(std::span<const int64_t> list, std::span<const Shape> parts, const Shape& whole) {
+  std::vector<std::pair<int64_t, int64_t>> pieces;
+  int64_t axis = -1;
+  for (size_t k = 0; k < parts.size(); ++k) {
+    const Place place = place_of(list, k);
+    if (place.at != Place::At::slice || (axis >= 0 && axis != place.axis)) return false;
+    axis = place.axis;
+    pieces.emplace_back(place.begin, place.begin + parts[k][static_cast<int>(axis)]);
+  }
+  std::sort(pieces.begin(), pieces.end());
+  int64_t end = 0;
+  for (const auto& piece : pieces) {
+    if (piece.first != end) return false;
+    end = piece.second;
+  }
+  return axis >= 0 && end == whole[static_cast<int>(axis)];
+}
+
+const Op accumulate_op{
+    .name = "accumulate",
+    .doc = "y = sum of parts, each at its place: everywhere, in a slice, or in rows named by ids",
+    .kind = Kind::other,
+    .vjp =
+        [](Vjp& g) {
+          for (size_t k = 0; k < g.list().size() / kPlaceWords; ++k) {
+            const Place place = place_of(g.list(), k);
+            switch (place.at) {
+              case Place::At::whole: g[k] = g.dy; break;
+              case Place::At::slice:
+                g[k] = slice(g.dy, place.axis, place.begin,
+                             place.begin + g.x(k).shape()[static_cast<int>(place.axis)]);
+                break;
+              case Place::At::rows:
+                g[k] =
+                    index_select(g.dy, place.axis, g.x(static_cast<size_t>(g.list()[k * kPlaceWords + 3])));
+                break;
+            }
+          }
+        },
+    .f32 = accumulate_parts,
+    .f64 = accumulate_parts,
+    .strided = true,
+    .shape_is_argument = true,
+    .samples =
+        [] {
+          using At = Place::At;
+          return std::vector<Sample>{
+              {{{2, 3}, {2, 3}},
+               [](auto x) {
+                 return accumulate({{x[0], {}, {}}, {x[1], {}, {}}}, {2, 3}, x[0].dtype());
+               }},
+              {{{2, 3}, {1, 3}},
+               [](auto x) {
+                 return accumulate({{x[0], {At::slice, 0, 0}, {}}, {x[1], {At::slice, 0, 2}, {}}}, {3, 3},
+                                   x[0].dtype());
+               }},
+              {{{2, 17}, {2, 16}},
+               [](auto x) {
+                 return accumulate({{x[0], {}, {}}, {x[1], {At::slice, 1, 1}, {}}}, {2, 17}, x[0].dtype());
+               }},
+              {{{4, 3}, {2, 3}},
+               [](auto x) {
+                 return accumulate({{x[0], {At::rows, 0, 0}, x[2]}, {x[1], {At::slice, 0, 1}, {}}}, {5, 3},
+                                   x[0].dtype());
+               },
+               -2,
+               2,
+               {{4}},
+               5}};
+        },
+};
+namespace {
+const Register accumulate_registered(accumulate_op);
+}
+
+Tensor accumulate(const std::vector<Contribution>& parts, const Shape& shape, DType dtype) {
+  std::vector<Arg> in;
+  std::vector<int64_t> list;
+  in.reserve(parts.size());
+  for (const Contribution& part : parts) in.emplace_back(part.value);
+  for (const Contribution& part : parts) {
+    const bool rows = part.place.at == Place::At::rows;
+    list.insert(list.end(), {static_cast<int64_t>(part.place.at), part.place.axis, part.place.begin,
+                             rows ? static_cast<int64_t>(in.size()) : -1});
+    if (rows) in.emplace_back(part.ids);
+  }
+  return record(accumulate_op, in, {.attrs = {}, .shape = shape, .dtype = dtype, .list = std::move(list)});
+}
+
+}  // namespace reel
