@@ -47,9 +47,15 @@ struct Steps {
   bool masked(size_t t) const { return t < mask.size() && mask[t].defined(); }
 };
 
-// Cuts x [time, batch, in] (or [batch, time, in]) into steps; rows end after `lengths` steps, if any are
-// given.
-Steps steps_of(const Tensor& x, const std::vector<int64_t>& lengths = {}, bool batch_first = false);
+// Which steps count: the first so many of each row, or where a bool mask [time, batch] (or [batch, time], as
+// x) is true. Neither given: all. Nothing has to be sorted.
+struct Valid {
+  std::vector<int64_t> lengths = {};
+  Tensor mask = {};
+};
+
+// Cuts x [time, batch, in] (or [batch, time, in]) into steps.
+Steps steps_of(const Tensor& x, const Valid& valid = {}, bool batch_first = false);
 
 template <class State>
 struct Unrolled {
@@ -108,11 +114,10 @@ class Recurrent : public Module {
     }
   }
 
-  // `state` is empty (zeros) or holds one for each layer and direction; `lengths` is empty or holds one for
-  // each row.
+  // `state` is empty (zeros) or holds one for each layer and direction.
   RecurrentOutput<State> operator()(const Tensor& x, std::vector<State> state = {},
-                                    const std::vector<int64_t>& lengths = {}) const {
-    Steps steps = steps_of(x, lengths, options_.batch_first);
+                                    const Valid& valid = {}) const {
+    Steps steps = steps_of(x, valid, options_.batch_first);
     const int64_t batch = x.size(options_.batch_first ? 0 : 1);
     if (state.empty()) state = initial(batch);
     if (state.size() != cells_.size()) {

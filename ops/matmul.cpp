@@ -107,7 +107,7 @@ void matmul_kernel(const Exec& e) {
     }
   };
   if (count == 1) return product(0, 1);
-  parallel_for(count, m * n * k / 8, product);
+  parallel_for(count, m * n * k / 16, product);
 }
 
 Tensor transposed(const Tensor& x) { return transpose(x, -1, -2); }

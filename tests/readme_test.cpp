@@ -152,7 +152,7 @@ TEST_CASE(
   const Tensor x = normal({5, 2, 3});
   const auto report = gradcheck(
       [&](const Tensors&) {
-        return layers(x, {}, {5, 3}).output;
+        return layers(x, {}, {.lengths = {5, 3}}).output;
       },
       layers.parameters(), {.directions = 10});
   INFO(report.text());

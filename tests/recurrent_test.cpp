@@ -43,7 +43,7 @@ void compare_with_pytorch(const std::string& name, bool bidirectional, DType dty
   Tensor x = to(get("x"), dtype);
   x = Tensor::from_bytes(x.to_bytes(), dtype, x.shape()).requires_grad_();
 
-  const auto [output, states] = layers(x, {}, get("lengths").template to_vector<int64_t>());
+  const auto [output, states] = layers(x, {}, {.lengths = get("lengths").template to_vector<int64_t>()});
   std::vector<Tensor> h;
   for (const auto& state : states) h.push_back(nn::shown(state));
   const Tensor h_n = stack(h, 0);
@@ -142,7 +142,7 @@ TEST_CASE(
       for (int64_t length : lengths) inside.insert(inside.end(), 3, t < length);
     }
     const auto run = [&](const Tensor& in, bool reverse) {
-      auto result = nn::unroll(cell, nn::steps_of(in, lengths), cell.initial(3), reverse);
+      auto result = nn::unroll(cell, nn::steps_of(in, {.lengths = lengths}), cell.initial(3), reverse);
       return std::pair(stack(result.outputs, 0), flat(result.state));
     };
     for (bool reverse : {false, true}) {
@@ -162,8 +162,8 @@ TEST_CASE(
       CHECK(sum(abs(slice(slice(y, 1, 0, 1), 0, 3, 5))).item() == 0);
       // The batch in another order.
       const Tensor order = Tensor::from(std::vector<int64_t>{2, 0, 1}, {3});
-      auto permuted =
-          nn::unroll(cell, nn::steps_of(index_select(x, 1, order), {1, 3, 5}), cell.initial(3), reverse);
+      auto permuted = nn::unroll(cell, nn::steps_of(index_select(x, 1, order), {.lengths = {1, 3, 5}}),
+                                 cell.initial(3), reverse);
       CHECK(distance(flat(permuted.state), index_select(last, 0, order)) < 1e-14);
     }
   });
@@ -212,7 +212,7 @@ TEST_CASE("recurrent: planned and eager agree on values and gradients of whole m
   const Tensor mask =
       Tensor::from(std::vector<bool>{true, true, true, true, true, true, true, false, false, false}, {2, 5});
   const auto run = [&] {
-    const auto memory = attention.remember(encoder(x, {}, {5, 2}).output, mask);
+    const auto memory = attention.remember(encoder(x, {}, {.lengths = {5, 2}}).output, mask);
     const auto attended = attention(query, memory);
     encoder.zero_grad();
     attention.zero_grad();
@@ -234,11 +234,33 @@ TEST_CASE("recurrent: bad input is refused with a sentence") {
   nn::LSTM layers({}, 3, 4);
   CHECK_THROWS_WITH_AS(layers(zeros({2, 3})), doctest::Contains("x [2, 3]: want [time, batch, in]"), Error);
   CHECK_THROWS_WITH_AS(layers(zeros({0, 2, 3})), doctest::Contains("at least one step"), Error);
-  CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), {}, {4}), doctest::Contains("1 lengths for a batch of 2"),
-                       Error);
-  CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), {}, {4, 5}), doctest::Contains("a length of 5: want 0 to 4"),
-                       Error);
+  CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), {}, {.lengths = {4}}),
+                       doctest::Contains("1 lengths for a batch of 2"), Error);
+  CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), {}, {.lengths = {4, 5}}),
+                       doctest::Contains("a length of 5: want 0 to 4"), Error);
   CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 5})), doctest::Contains("[matmul]"), Error);
   CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), std::vector<nn::LSTMState>(3)),
                        doctest::Contains("3 initial states: want 1"), Error);
+  CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), {}, {.mask = zeros({4, 2})}),
+                       doctest::Contains("a mask of f32 [4, 2]: want bool [4, 2]"), Error);
+}
+
+TEST_CASE("recurrent: a mask with holes skips those steps, and lengths are one kind of mask") {
+  for_each_cell([](const auto& cell, const char* name) {
+    INFO(name);
+    const Tensor x = normal({4, 2, 3});
+    const auto run = [&](const Tensor& in, const nn::Valid& valid) {
+      return flat(nn::unroll(cell, nn::steps_of(in, valid), cell.initial(in.size(1))).state);
+    };
+    const Tensor holes =
+        Tensor::from(std::vector<bool>{true, true, false, true, true, true, true, false}, {4, 2});
+    const Tensor last = run(x, {.mask = holes});
+    const Tensor row0 = slice(x, 1, 0, 1), row1 = slice(x, 1, 1, 2);
+    const Tensor without = concat({slice(row0, 0, 0, 1), slice(row0, 0, 2, 4)}, 0);
+    CHECK(distance(slice(last, 0, 0, 1), run(without, {})) < 1e-14);
+    CHECK(distance(slice(last, 0, 1, 2), run(slice(row1, 0, 0, 3), {})) < 1e-14);
+    const Tensor as_mask =
+        Tensor::from(std::vector<bool>{true, true, true, true, true, false, true, false}, {4, 2});
+    CHECK(distance(run(x, {.mask = as_mask}), run(x, {.lengths = {4, 2}})) == 0);
+  });
 }

@@ -110,7 +110,7 @@ std::string describe(int64_t m, int64_t n, int64_t k) {
 
 void sgemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
            float beta) {
-  limit_library_threads(threads_for(m * n * k / 8));
+  limit_library_threads(threads_for(m * n * k / 16));
   const bool ta = a.col != 1, tb = b.col != 1;
   const dnnl_status_t status = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, 1.0f, a.data,
                                           leading(a, m, k), b.data, leading(b, k, n), beta, c.data, c.row);
@@ -121,7 +121,7 @@ void sgemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const 
 
 void matmul(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
             float beta) {
-  const int threads = threads_for(m * n * k / 8);
+  const int threads = threads_for(m * n * k / 16);
   limit_library_threads(threads);
   const bool ta = a.col != 1, tb = b.col != 1;
   const Key key{m, n, k, leading(a, m, k), leading(b, k, n), c.row, ta, tb, beta != 0, threads};

@@ -7,7 +7,7 @@
 namespace reel {
 
 // Work, in elementary operations, below which a second thread costs more than it brings.
-inline constexpr int64_t kWorkPerThread = 65536;
+inline constexpr int64_t kWorkPerThread = 131072;
 
 int threads_for(int64_t work);
 

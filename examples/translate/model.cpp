@@ -24,7 +24,7 @@ Translator::Encoded Translator::encode(const Batch& batch) const {
   for (int64_t length : batch.source_lengths) {
     for (long t = 0; t < batch.src_len; ++t) counts.push_back(t < length);
   }
-  const auto [keys, states] = encoder_(dropout_(source_(ids)), {}, batch.source_lengths);
+  const auto [keys, states] = encoder_(dropout_(source_(ids)), {}, {.lengths = batch.source_lengths});
   // The backward direction has read the sentence down to its first word: it starts the decoder.
   return {attention_.remember(keys, Tensor::from(counts, {batch.size, batch.src_len})),
           tanh(bridge_(states.back()))};
