@@ -106,12 +106,13 @@ void store(const T* from, const Array& out, int64_t offset, int64_t n) {
 // The loop nest: dimensions that all operands walk alike are merged, so that the inner one is long.
 struct Loops {
   Shape shape;
-  std::vector<Strides> strides;  // of the inputs
+  std::vector<Strides>& strides;  // of the inputs
 
-  Loops(std::span<const Array> in, const Array& out) {
-    std::vector<Strides> wide;
+  Loops(std::span<const Array> in, const Array& out) : strides(room()) {
+    static thread_local std::vector<Strides> wide;  // kept from call to call: small calls are many
+    wide.clear();
     for (const Array& a : in) wide.push_back(broadcast_strides(a.shape, a.strides, out.shape));
-    strides.resize(in.size());
+    strides.assign(in.size(), {});
     for (int axis = 0; axis < out.shape.rank(); ++axis) {
       if (out.shape[axis] == 1) continue;
       const auto at = static_cast<size_t>(axis);
@@ -129,6 +130,29 @@ struct Loops {
     }
     if (shape.rank() == 0) shape.push_back(1);
   }
+
+ private:
+  static std::vector<Strides>& room() {
+    static thread_local std::vector<Strides> strides;
+    return strides;
+  }
+};
+
+// A thread's registers, kept from call to call.
+template <class T>
+struct Registers {
+  std::vector<T> room;  // kBlock lanes each: of inputs, then of results
+  std::vector<const T*> at;
+  std::vector<int64_t> offsets;  // of inputs, at the row's start
+
+  static Registers& of_thread(size_t count) {
+    static thread_local Registers registers;
+    if (registers.at.size() < count) {
+      registers.room.resize(count * kBlock);
+      registers.at.resize(count);
+    }
+    return registers;
+  }
 };
 
 // One thread's run over whole rows of the inner dimension, or over a stretch of the only row.
@@ -137,29 +161,34 @@ class Interpreter {
  public:
   Interpreter(const Program& program, std::span<const Array> in, const Array& out, const Loops& loops,
               std::span<const double> scalars)
-      : program_(program), in_(in), out_(out), loops_(loops) {
-    const size_t registers = program.inputs + program.code.size();
-    room_.resize(registers * kBlock);
-    at_.resize(registers);
+      : program_(program),
+        in_(in),
+        out_(out),
+        loops_(loops),
+        registers_(Registers<T>::of_thread(program.inputs + program.code.size())),
+        room_(registers_.room.data()),
+        at_(registers_.at.data()) {
+    const int64_t longest = std::min(kBlock, loops.shape[loops.shape.rank() - 1]);
     for (size_t k = 0; k < program.code.size(); ++k) {
       const Instruction& ins = program.code[k];
-      T* room = room_.data() + (program.inputs + k) * kBlock;
+      T* room = room_ + (program.inputs + k) * kBlock;
       at_[program.inputs + k] = room;
       if (lanes::arity(ins.code) > 0) continue;
       const double value = ins.code == Code::number ? ins.number : scalars[ins.scalar];
-      std::fill(room, room + kBlock, static_cast<T>(value));
+      std::fill(room, room + longest, static_cast<T>(value));
     }
   }
 
   void row(int64_t row, int64_t begin, int64_t end) {
     const int inner = loops_.shape.rank() - 1;
-    offsets_.assign(in_.size(), 0);
+    std::vector<int64_t>& offsets = registers_.offsets;
+    offsets.assign(in_.size(), 0);
     int64_t rest = row;
     for (int axis = inner; axis-- > 0;) {
       const int64_t index = rest % loops_.shape[axis];
       rest /= loops_.shape[axis];
       for (size_t k = 0; k < in_.size(); ++k) {
-        offsets_[k] += index * loops_.strides[k][static_cast<size_t>(axis)];
+        offsets[k] += index * loops_.strides[k][static_cast<size_t>(axis)];
       }
     }
     const int64_t row_start = row * loops_.shape[inner];
@@ -170,14 +199,14 @@ class Interpreter {
   void block(int inner, int64_t row_start, int64_t i, int64_t n) {
     for (size_t k = 0; k < in_.size(); ++k) {
       const int64_t stride = loops_.strides[k][static_cast<size_t>(inner)];
-      at_[k] = block_of<T>(in_[k], offsets_[k] + i * stride, stride, room_.data() + k * kBlock, n);
+      at_[k] = block_of<T>(in_[k], registers_.offsets[k] + i * stride, stride, room_ + k * kBlock, n);
     }
     const size_t last = program_.code.size() - 1;
     const bool direct = out_.dtype == dtype_of<T>;
     for (size_t k = 0; k <= last; ++k) {
       const Instruction& ins = program_.code[k];
       if (lanes::arity(ins.code) == 0 && k != last) continue;
-      T* to = room_.data() + (program_.inputs + k) * kBlock;
+      T* to = room_ + (program_.inputs + k) * kBlock;
       if (lanes::arity(ins.code) > 0) {
         if (k == last && direct) to = out_.as<T>() + row_start + i;
         run_block(ins.code, at_[ins.a], at_[ins.b], at_[ins.c], to, n);
@@ -190,9 +219,9 @@ class Interpreter {
   std::span<const Array> in_;
   const Array& out_;
   const Loops& loops_;
-  std::vector<T> room_;
-  std::vector<const T*> at_;
-  std::vector<int64_t> offsets_;
+  Registers<T>& registers_;
+  T* room_;
+  const T** at_;
 };
 
 int64_t cost_of(const Program& program) {
