@@ -26,6 +26,17 @@ std::string default_text() {
   fail("no text to learn: want --data FILE");
 }
 
+// What a sample begins with.
+std::string prompt_of(const Settings& s, const Characters& characters, const std::string& otherwise) {
+  try {
+    check_utf8(s.prompt, "--prompt");
+    characters.encode(s.prompt, "--prompt");
+  } catch (const Error& e) {
+    throw WrongFlag(e.what());
+  }
+  return s.prompt.empty() ? otherwise : s.prompt;
+}
+
 nn::RecurrentOptions layers_of(const Settings& s) {
   nn::RecurrentOptions options{.num_layers = s.common.layers, .dropout = s.dropout};
   options.cell.bias = s.biases == 2 ? nn::Bias::two : nn::Bias::one;
@@ -44,6 +55,8 @@ class Training {
       : s_(s),
         characters_(text),
         ids_(characters_.encode(text, path)),
+        checksum_(text_checksum(text)),
+        prompt_(prompt_of(s, characters_, characters_[ids_[0]])),
         train_at_(static_cast<size_t>(static_cast<double>(ids_.size()) * (1 - s.valid) + 1e-9)),
         streams_({ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(train_at_)}, s.common.batch, s.seq,
                  path),
@@ -60,8 +73,8 @@ class Training {
   }
 
   int run() {
-    fmt::print("{} characters, {} different; {} parameters\n", ids_.size(), characters_.size(),
-               model_.num_parameters());
+    say("{} characters, {} different; {} parameters\n", ids_.size(), characters_.size(),
+        model_.num_parameters());
     Progress progress(s_.common.steps, "chars/s", s_.common.log_every);
     while (step_ < s_.common.steps && !interrupted()) {
       const double loss = one_step();
@@ -73,6 +86,7 @@ class Training {
       if (s_.sample_every > 0 && step_ % s_.sample_every == 0) {
         progress.hide();
         show_sample();
+        checkpoint();
       }
     }
     progress.finish();
@@ -131,11 +145,9 @@ class Training {
   }
 
   void show_sample() {
-    const std::string prompt = s_.prompt.empty() ? characters_[ids_[0]] : s_.prompt;
-    fmt::print("--- step {}, loss {:.3f}\n{}\n---\n", step_, smooth_,
-               write(model_, characters_, prompt, s_.sample, s_.temperature,
-                     s_.common.seed + static_cast<uint64_t>(step_)));
-    std::fflush(stdout);
+    say("--- step {}, loss {:.3f}\n{}\n---\n", step_, smooth_,
+        write(model_, characters_, prompt_, s_.sample, s_.temperature,
+              s_.common.seed + static_cast<uint64_t>(step_)));
   }
 
   void record(double loss) {
@@ -147,22 +159,32 @@ class Training {
     return {{"characters", characters_.joined()}, {"model", s_.model}};
   }
 
+  // What must be as it was for a resumed run to go on where the other one stopped.
+  std::map<std::string, std::string> same() const {
+    auto text = about();
+    text["text checksum"] = checksum_;
+    text["--batch"] = std::to_string(s_.common.batch);
+    text["--seq"] = std::to_string(s_.seq);
+    text["--valid"] = fmt::format("{}", s_.valid);
+    text["--loss"] = s_.loss;
+    return text;
+  }
+
   void resume() {
-    const Checkpoint from = load_checkpoint(s_.common.resume, model_, *optimizer_);
-    if (from.text.at("characters") != characters_.joined()) {
-      fail("{}: the checkpoint was trained on a text with other characters", s_.common.resume);
-    }
+    const Checkpoint from = load_checkpoint(s_.common.resume, model_, *optimizer_, same());
     step_ = from.whole("step");
     smooth_ = from.number("smooth_loss");
     states_ = model_.recurrent.initial(s_.common.batch);
     size_t k = 0;
     for (auto& state : states_) {
-      for (Tensor* part : nn::parts(state)) *part = from.tensors.at(k++).second;
+      for (Tensor* part : nn::parts(state)) *part = from.tensor(fmt::format("state.{:04}", k++), *part);
     }
+    metrics_.keep_through(step_);
   }
 
   std::string checkpoint() {
-    Checkpoint extra{.text = about()};
+    if (states_.empty()) states_ = model_.recurrent.initial(s_.common.batch);
+    Checkpoint extra{.text = same()};
     extra.text["step"] = std::to_string(step_);
     extra.text["smooth_loss"] = fmt::format("{}", smooth_);
     for (auto& state : states_) {
@@ -177,7 +199,7 @@ class Training {
 
   int stop() {
     const std::string path = checkpoint();
-    fmt::print(stderr, "char_lm: stopped after step {}; go on with --resume {}\n", step_, path);
+    say_err("char_lm: stopped after step {}; go on with --resume {}\n", step_, path);
     return 130;
   }
 
@@ -193,7 +215,7 @@ class Training {
                                                        .y_label = "nats a character",
                                                        .series = {curve_}}));
     metrics_.log({{"step", step_}, {"val_loss", val_loss}});
-    fmt::print("model {}\n", path);
+    say("model {}\n", path);
     const double loss =
         curve_.y.empty() ? smooth_ : curve_.y.back() * (s_.loss == "sum" ? chars_per_step() : 1);
     print_result({{"loss", loss}, {"smooth_loss", smooth_}, {"val_loss", val_loss}, {"chars_per_s", speed}});
@@ -203,6 +225,7 @@ class Training {
   const Settings& s_;
   Characters characters_;
   std::vector<int64_t> ids_;
+  std::string checksum_, prompt_;
   size_t train_at_;
   Streams streams_;
   CharModel<Layers> model_;
@@ -230,8 +253,8 @@ void hello(const Settings& s) {
     adam.step();
     value = loss.item();
   }
-  fmt::print("\"hello\", learnt in 100 steps to a loss of {:.4f}; from \"h\" it writes \"{}\"\n\n", value,
-             write(model, characters, "h", 4, 0, 1));
+  say("\"hello\", learnt in 100 steps to a loss of {:.4f}; from \"h\" it writes \"{}\"\n\n", value,
+      write(model, characters, "h", 4, 0, 1));
 }
 
 template <class Layers>
@@ -241,17 +264,20 @@ int generate(const Settings& s) {
   if (known == file.metadata.end())
     fail("{}: no characters in its metadata: want a model that char_lm saved", s.common.load);
   const Characters characters(known->second);
-  Settings own = s;  // the sizes are the file's
-  own.common.layers = 0;
-  for (const auto& [name, tensor] : file.tensors) {
-    if (name == "output.weight") own.common.hidden = tensor.size(1);
-    own.common.layers += name.find(".weight_hh_l") != std::string::npos;
-    if (name.find(".bias_hh_l") != std::string::npos) own.biases = 2;
+  const auto [hidden, layers] = recurrent_in(file, s.common.load, s.model);
+  const Shape output = matrix_in(file, s.common.load, "output.weight");
+  if (output[0] != characters.size() || output[1] != hidden) {
+    fail("{}: 'output.weight' has shape {}: want {}, for {} characters", s.common.load, output,
+         Shape{characters.size(), hidden}, characters.size());
   }
-  CharModel<Layers> model(s.model, characters.size(), layers_of(own), own.common.hidden);
+  Settings own = s;  // the sizes are the file's
+  own.common.layers = layers;
+  own.biases = file.tensors.contains(s.model + ".bias_hh_l0") ? 2 : 1;
+  CharModel<Layers> model(s.model, characters.size(), layers_of(own), hidden);
   load_weights(s.common.load, model);
-  const std::string prompt = s.prompt.empty() ? characters[0] : s.prompt;
-  fmt::print("{}\n", write(model, characters, prompt, s.generate, s.temperature, s.common.seed));
+  const std::string prompt = prompt_of(s, characters, characters[0]);
+  say("{}\n", write(model, characters, prompt, s.generate, s.temperature, s.common.seed));
+  if (interrupted()) return 130;
   print_result({{"generated", s.generate}});
   return 0;
 }
@@ -277,7 +303,8 @@ int main(int argc, char** argv) {
   s.declare(flags);
   return run_main(argc, argv, flags, [&] {
     if (s.clip_value > 0 && !flags.given("--clip-norm")) s.clip_norm = 0;
-    if (s.generate > 0 && s.common.load.empty()) reel::fail("--generate wants the model's file: --load FILE");
+    if (s.generate > 0 && s.common.load.empty())
+      throw WrongFlag("--generate wants the model's file: --load FILE.");
     catch_interrupts();
     start_engine(s.common);
     if (s.generate > 0) {

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "examples/char_lm/text.h"
+#include "examples/common/interrupt.h"
 #include "reel.h"
 
 namespace reel::examples {
@@ -39,6 +40,10 @@ States carried(States states) {
 
 // Draws the next character from softmax(logits / temperature); temperature 0 takes the likeliest.
 inline int64_t draw(const std::vector<double>& logits, double temperature, std::mt19937_64& random) {
+  for (const double x : logits) {
+    if (!std::isfinite(x))
+      fail("the model predicts a logit of {}: want weights trained with a smaller --lr", x);
+  }
   const auto best = std::max_element(logits.begin(), logits.end());
   if (temperature == 0) return best - logits.begin();
   std::vector<double> weights;
@@ -46,7 +51,8 @@ inline int64_t draw(const std::vector<double>& logits, double temperature, std::
   return std::discrete_distribution<int64_t>(weights.begin(), weights.end())(random);
 }
 
-// Lets the model read the prompt and then write `length` characters, each one fed back as the next input.
+// Lets the model read the prompt and then write `length` characters, each one fed back as the next input;
+// less when interrupted.
 template <class Layers>
 std::string write(CharModel<Layers>& model, const Characters& characters, const std::string& prompt,
                   int64_t length, double temperature, uint64_t seed) {
@@ -57,7 +63,7 @@ std::string write(CharModel<Layers>& model, const Characters& characters, const 
   auto states = model.recurrent.initial(1);
   std::vector<int64_t> input = characters.encode(prompt, "--prompt");
   std::string text = prompt;
-  for (int64_t i = 0; i < length; ++i) {
+  for (int64_t i = 0; i < length && !interrupted(); ++i) {
     const auto count = static_cast<int64_t>(input.size());
     auto [logits, next] = model(Tensor::from(input, {count, 1}), states);
     const int64_t id =

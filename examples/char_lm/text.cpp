@@ -1,6 +1,7 @@
 #include "examples/char_lm/text.h"
 
 #include <algorithm>
+#include <set>
 
 #include "core/error.h"
 #include "examples/common/text_file.h"
@@ -8,15 +9,20 @@
 namespace reel::examples {
 
 Characters::Characters(std::string_view text) {
-  const std::vector<std::string_view> all = utf8_chars(text);
-  characters_.assign(all.begin(), all.end());
-  std::sort(characters_.begin(), characters_.end());  // bytes of UTF-8 sort as code points do
-  characters_.erase(std::unique(characters_.begin(), characters_.end()), characters_.end());
+  std::set<std::string_view> seen;  // in order: bytes of UTF-8 sort as code points do
+  while (!text.empty()) {
+    const std::string_view c = utf8_first(text);
+    seen.insert(c);
+    text.remove_prefix(c.size());
+  }
+  characters_.assign(seen.begin(), seen.end());
 }
 
 std::vector<int64_t> Characters::encode(std::string_view text, const std::string& what) const {
   std::vector<int64_t> ids;
-  for (std::string_view c : utf8_chars(text)) {
+  while (!text.empty()) {
+    const std::string_view c = utf8_first(text);
+    text.remove_prefix(c.size());
     const auto found = std::lower_bound(characters_.begin(), characters_.end(), c);
     if (found == characters_.end() || *found != c) {
       fail("{}: the character '{}' is not among the {} that the model knows", what, c, characters_.size());

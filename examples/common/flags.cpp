@@ -8,14 +8,14 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
+#include <csignal>
 #include <filesystem>
 #include <limits>
 #include <new>
 #include <numeric>
 #include <utility>
 
-#include "core/error.h"
+#include "examples/common/say.h"
 
 namespace reel::examples {
 namespace {
@@ -159,14 +159,14 @@ std::optional<int> Flags::parse(int argc, const char* const* argv) {
     if (unknown.front() == "-h") throw CLI::CallForHelp();
     complaint = about_unknown(*app_, unknown.front());
   } catch (const CLI::CallForHelp&) {
-    fmt::print("{}", app_->help());
+    say("{}", app_->help());
     return 0;
   } catch (const CLI::ArgumentMismatch& error) {
     complaint = about_count(*app_, error.what());
   } catch (const CLI::ParseError& error) {
     complaint = error.what();
   }
-  fmt::print(stderr, "{}: {} (--help lists the flags.)\n", name_, complaint);
+  say_err("{}: {} (--help lists the flags.)\n", name_, complaint);
   return 2;
 }
 
@@ -186,6 +186,9 @@ void add_common(Flags& flags, CommonFlags& common, int data_files) {
       std::error_code error;  // better told now than after hours of training
       if (flag == "--save" && !folder.empty() && !std::filesystem::is_directory(folder, error)) {
         wrong(flag, "a file in a folder that exists", text);
+      }
+      if (flag == "--save" && std::filesystem::is_directory(text, error)) {
+        wrong(flag, "a file, and this is a folder", text);
       }
       value = text;
     });
@@ -217,17 +220,19 @@ void add_common(Flags& flags, CommonFlags& common, int data_files) {
 }
 
 int run_main(int argc, const char* const* argv, Flags& flags, const std::function<int()>& body) {
-  const auto failed = [&](const std::string& sentence) {
-    std::fflush(stdout);
-    fmt::print(stderr, "{}: {}\n", flags.name(), sentence);
-    return 1;
+  secure_streams();
+  const auto failed = [&](const std::string& sentence, int status = 1) {
+    say_err("{}: {}\n", flags.name(), sentence);
+    return status;
   };
   try {
-    if (const std::optional<int> status = flags.parse(argc, argv)) return *status;
-    const int status = body();
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
-      return failed("Standard output could not be written.");
+    const std::optional<int> ended = flags.parse(argc, argv);
+    const int status = ended ? *ended : body();
+    if (output_closed()) return 128 + SIGPIPE;  // quietly, as programs end whose reader has gone
+    if (output_failed()) return failed("Standard output could not be written.");
     return status;
+  } catch (const WrongFlag& error) {
+    return failed(fmt::format("{} (--help lists the flags.)", error.what()), 2);
   } catch (const std::bad_alloc&) {
     return failed("The memory of this machine is not enough; a smaller --batch or --hidden needs less.");
   } catch (const std::exception& error) {

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
+
 namespace CLI {
 class App;
 }
@@ -34,6 +36,11 @@ struct CommonFlags {
   std::string dtype = "f32";
   long log_every = 0;
   std::string load = {}, save = {}, resume = {};
+};
+
+// What only shows after the flags were read, as one that wants another: ends the program with status 2.
+struct WrongFlag : Error {
+  using Error::Error;
 };
 
 // Each declaration takes the variable holding the default; it is set when the flag is given. A value out of

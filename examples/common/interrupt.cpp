@@ -1,50 +1,62 @@
-// Owns the handler of SIGINT and SIGTERM.
+// Owns the thread that receives SIGINT, SIGTERM and SIGHUP.
+//
+// A thread, not a handler: oneDNN's kernels for matrix products keep an address of the heap in the stack
+// pointer (its issue 4845, mended in 3.11), and a handler called meanwhile writes its frame over the heap.
 #include "examples/common/interrupt.h"
 
+#include <pthread.h>
+
 #include <atomic>
+#include <chrono>
 #include <csignal>
-#include <ctime>
+#include <thread>
+
+#include "examples/common/say.h"
 
 namespace reel::examples {
 namespace {
 
-constexpr long same_press =
-    300;  // ms: timeout(1) signals a program and then its group, which is one wish, not two
+using Clock = std::chrono::steady_clock;
+
+// timeout(1) signals a program and then its group, which is one wish, not two.
+constexpr auto same_press = std::chrono::milliseconds(300);
 
 std::atomic<bool> flag{false};
-std::atomic<long> first_at{0};
-static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<long>::is_always_lock_free);
 
-long milliseconds() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
+void receive(const sigset_t& signals) {
+  Clock::time_point first;
+  for (int signal = 0; sigwait(&signals, &signal) == 0;) {
+    if (!flag) {
+      first = Clock::now();
+      flag = true;
+    } else if (Clock::now() - first > same_press) {
+      std::signal(signal, SIG_DFL);
+      pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+      std::raise(signal);
+    }
+  }
 }
 
-void on_signal(int signal) {
-  if (!flag) {
-    first_at = milliseconds();
-    flag = true;
-  } else if (milliseconds() - first_at > same_press) {
-    std::signal(signal, SIG_DFL);
-    std::raise(signal);
-  }
+bool ignored(int signal) {  // as nohup leaves SIGHUP
+  struct sigaction action {};
+  return sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
 }  // namespace
 
 void catch_interrupts() {
   flag = false;
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;  // a write to a file goes on
-  sigemptyset(&action.sa_mask);
-  sigaddset(&action.sa_mask, SIGINT);  // one handler at a time
-  sigaddset(&action.sa_mask, SIGTERM);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  static std::atomic<bool> receiving{false};
+  if (receiving.exchange(true)) return;
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  if (!ignored(SIGHUP)) sigaddset(&signals, SIGHUP);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // threads started from here on inherit it
+  std::thread(receive, signals).detach();
 }
 
-bool interrupted() { return flag; }
+bool interrupted() { return flag || output_closed(); }
 
 }  // namespace reel::examples

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
@@ -44,6 +45,18 @@ Metrics::Metrics(const std::string& out_dir, bool resume) : path_(out_dir + "/me
 }
 
 Metrics::~Metrics() { ::close(file_); }
+
+void Metrics::keep_through(long step) {
+  std::ifstream file(path_);
+  off_t end = 0;
+  for (std::string line; std::getline(file, line); end += static_cast<off_t>(line.size()) + 1) {
+    const auto object = nlohmann::json::parse(line, nullptr, false);
+    const auto at = object.is_object() ? object.find("step") : object.end();
+    if (at == object.end() || !at->is_number_integer() || at->get<long>() <= step) continue;
+    if (::ftruncate(file_, end) != 0) cannot_write(path_, errno);
+    return;
+  }
+}
 
 void Metrics::log(const std::vector<Field>& fields) {
   nlohmann::ordered_json object = nlohmann::ordered_json::object();

@@ -21,6 +21,8 @@ class Metrics {
   // keep all their digits. Throws, naming the file, when it cannot be written; the file then ends in a whole
   // line.
   void log(const std::vector<Field>& fields);
+  // Drops the lines of later steps, which the run that is resumed wrote after its checkpoint.
+  void keep_through(long step);
   const std::string& path() const { return path_; }
 
  private:

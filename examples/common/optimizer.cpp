@@ -1,6 +1,7 @@
 #include "examples/common/optimizer.h"
 
 #include "core/error.h"
+#include "examples/common/memory_limit.h"
 #include "ops/random.h"
 
 namespace reel::examples {
@@ -21,7 +22,8 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const std::string& name, const 
 
 void start_engine(const CommonFlags& common) {
   if (common.dtype == "bf16")
-    fail("--dtype bf16 is not to be had in this version: want f32, or f64 (reference kernels)");
+    throw WrongFlag("--dtype bf16 is not to be had in this version: want f32, or f64 (reference kernels).");
+  limit_memory();
   set_default_dtype(common.dtype == "f64" ? DType::f64 : DType::f32);
   set_num_threads(common.threads);
   manual_seed(common.seed);

@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "examples/common/say.h"
+
 namespace reel::examples {
 namespace {
 
@@ -164,11 +166,10 @@ void Progress::measure(Clock::time_point now) {
 void Progress::draw(Clock::time_point now) {
   state_.seconds = Seconds(now - start_).count();
   if (terminal_) {
-    fmt::print(stderr, "\r{}\x1b[K", progress_bar(state_, terminal_width(), utf8_));
+    say_err("\r{}\x1b[K", progress_bar(state_, terminal_width(), utf8_));
   } else {
-    fmt::print(stderr, "{}\n", progress_line(state_));
+    say_err("{}\n", progress_line(state_));
   }
-  std::fflush(stderr);
   last_drawn_ = now;
   bar_on_screen_ = terminal_;
   drawn_latest_ = true;
@@ -176,8 +177,7 @@ void Progress::draw(Clock::time_point now) {
 
 void Progress::hide() {
   if (!bar_on_screen_) return;
-  std::fputs("\r\x1b[K", stderr);
-  std::fflush(stderr);
+  write_err("\r\x1b[K");
   bar_on_screen_ = false;
   last_drawn_ = Clock::time_point{};  // back with the next update
 }
@@ -189,7 +189,7 @@ void Progress::finish() {
     state_.speed = speed();
     draw(Clock::now());
   }
-  if (terminal_) std::fputs("\n", stderr);
+  if (terminal_) write_err("\n");
 }
 
 }  // namespace reel::examples

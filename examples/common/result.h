@@ -4,12 +4,12 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include "core/error.h"
 #include "examples/common/field.h"
+#include "examples/common/say.h"
 
 namespace reel::examples {
 
@@ -49,8 +49,8 @@ inline std::string result_line(const std::vector<Field>& fields) {
 // print_result({{"loss", loss}, {"chars_per_s", speed}});
 inline void print_result(const std::vector<Field>& fields) {
   const std::string line = result_line(fields) + "\n";
-  const bool written = std::fputs(line.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
-  if (!written) fail("The result could not be written to stdout.");
+  write_out(line);
+  if (output_failed() && !output_closed()) fail("The result could not be written to stdout.");
 }
 
 }  // namespace reel::examples

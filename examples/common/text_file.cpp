@@ -218,11 +218,13 @@ std::vector<std::string_view> lines(std::string_view text) {
   return result;
 }
 
+std::string_view utf8_first(std::string_view text) {
+  return text.substr(0, std::max<std::size_t>(1, utf8_length(text.substr(0, 4))));
+}
+
 std::vector<std::string_view> utf8_chars(std::string_view text) {
   std::vector<std::string_view> result;
-  for (std::size_t at = 0; at < text.size(); at += result.back().size()) {
-    result.push_back(text.substr(at, std::max<std::size_t>(1, utf8_length(text.substr(at, 4)))));
-  }
+  for (; !text.empty(); text.remove_prefix(result.back().size())) result.push_back(utf8_first(text));
   return result;
 }
 

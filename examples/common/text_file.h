@@ -24,5 +24,6 @@ bool looks_binary(std::string_view text);  // has a NUL byte
 std::vector<std::string_view> lines(std::string_view text);
 // Characters (code points); of invalid text each wrong byte is one.
 std::vector<std::string_view> utf8_chars(std::string_view text);
+std::string_view utf8_first(std::string_view text);  // the first of these, of a text that is not empty
 
 }  // namespace reel::examples

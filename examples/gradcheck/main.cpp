@@ -1,11 +1,13 @@
 // gradcheck: checks every op's gradients, kernels and errors, and prints a table
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "core/op_check.h"
 #include "examples/common/flags.h"
 #include "examples/common/result.h"
+#include "examples/common/say.h"
 
 namespace reel::examples {
 
@@ -13,20 +15,26 @@ namespace {
 
 void print_row(const Op& op, const OpReport& r) {
   const auto error = [&](double x) { return op.vjp ? fmt::format("{:.1e}", x) : std::string("-"); };
-  fmt::print("{:<24} {:>7} {:>8} {:>9} {:>9} {:>9.1e} {:>9.1e} {:>6}  {}\n", op.name, r.samples, r.checks,
-             error(r.first), error(r.second), r.kernel, r.planned, r.kinks,
-             r.problems.empty() ? "ok" : "WRONG");
-  for (const std::string& sentence : r.problems) fmt::print("    {}\n", sentence);
+  say("{:<24} {:>7} {:>8} {:>9} {:>9} {:>9.1e} {:>9.1e} {:>6}  {}\n", op.name, r.samples, r.checks,
+      error(r.first), error(r.second), r.kernel, r.planned, r.kinks, r.problems.empty() ? "ok" : "WRONG");
+  for (const std::string& sentence : r.problems) say("    {}\n", sentence);
 }
 
 int check_ops(const std::string& only, bool thorough) {
+  const auto is_it = [&](const Op* op) { return only.empty() || op->name == only; };
+  if (std::ranges::none_of(registry(), is_it)) {
+    std::string names;
+    for (const Op* op : registry()) names += fmt::format(" {}", op->name);
+    throw WrongFlag(fmt::format("there is no op named '{}': want one of{}.", only, names));
+  }
   const auto start = std::chrono::steady_clock::now();
-  fmt::print("{:<24} {:>7} {:>8} {:>9} {:>9} {:>9} {:>9} {:>6}\n", "op", "samples", "checks", "1st order",
-             "2nd order", "f32-f64", "plan-eager", "kinks");
+  say("{:<24} {:>7} {:>8} {:>9} {:>9} {:>9} {:>9} {:>6}\n", "op", "samples", "checks", "1st order",
+      "2nd order", "f32-f64", "plan-eager", "kinks");
   OpReport all;
   long ops = 0;
   for (const Op* op : registry()) {
-    if (!only.empty() && op->name != only) continue;
+    if (!is_it(op)) continue;
+    if (output_closed()) break;
     const OpReport r = thorough ? check(*op, 0) : check(*op);
     print_row(*op, r);
     ++ops;
@@ -36,11 +44,6 @@ int check_ops(const std::string& only, bool thorough) {
     all.second = std::max(all.second, r.second);
     all.kernel = std::max(all.kernel, r.kernel);
     all.problems.insert(all.problems.end(), r.problems.begin(), r.problems.end());
-  }
-  if (ops == 0) {
-    std::string names;
-    for (const Op* op : registry()) names += fmt::format(" {}", op->name);
-    fail("there is no op named '{}': want one of{}", only, names);
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   print_result({{"ops", ops},

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <iostream>
 
 #include "examples/common/checkpoint.h"
 #include "examples/common/interrupt.h"
@@ -11,10 +10,8 @@
 #include "examples/common/progress.h"
 #include "examples/common/result.h"
 #include "examples/common/svg.h"
-#include "examples/translate/bleu.h"
-#include "examples/translate/model.h"
-#include "examples/translate/task.h"
-#include "nn/safetensors.h"
+#include "examples/translate/filter.h"
+#include "examples/translate/judge.h"
 
 namespace reel::examples {
 
@@ -55,74 +52,15 @@ TranslatorSizes sizes_of(const Settings& s, const Task& task) {
           s.dropout};
 }
 
-// Everything a user may ask of a model that is trained: translations, exact matches, BLEU.
-class Judge {
- public:
-  Judge(const Task& task, Translator& model) : task_(task), model_(model) {}
-
-  std::vector<Translator::Translation> translate(const Corpus& corpus, size_t limit = SIZE_MAX) {
-    model_.eval();
-    std::vector<Translator::Translation> out(std::min(limit, corpus.size()));
-    for (const auto& rows : plan_batches(corpus, {.sentences = 64, .shuffle = false}, 0)) {
-      std::vector<size_t> wanted;
-      for (size_t row : rows) {
-        if (row < out.size()) wanted.push_back(row);
-      }
-      if (wanted.empty()) continue;
-      const Batch batch = assemble(corpus, wanted);
-      auto found = model_.greedy(batch, 2 * batch.src_len + 10);
-      for (size_t k = 0; k < wanted.size(); ++k) out[wanted[k]] = std::move(found[k]);
-    }
-    model_.train();
-    return out;
+// Of the sentences as the model sees them.
+std::string checksum(const Corpus& corpus) {
+  std::string bytes;
+  for (const auto* side : {&corpus.source, &corpus.target}) {
+    for (const auto& ids : *side)
+      bytes.append(reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(ids[0]));
   }
-
-  double loss(const Corpus& corpus) {
-    const NoGrad no_grad;
-    model_.eval();
-    double total = 0, words = 0;
-    for (const auto& rows : plan_batches(corpus, {.sentences = 64, .shuffle = false}, 0)) {
-      const Batch batch = assemble(corpus, rows);
-      double count = 0;
-      for (int64_t length : batch.target_lengths) count += static_cast<double>(length);
-      total += model_.loss(batch).item() * count;
-      words += count;
-    }
-    model_.train();
-    return total / words;
-  }
-
-  struct Score {
-    double exact, bleu;
-  };
-  // Against the words of the text itself, which may be ones that the vocabulary lacks.
-  Score score(const std::vector<Translator::Translation>& translations, const ParallelText& text,
-              const Corpus& corpus) {
-    std::vector<std::string> ours, theirs;
-    double same = 0;
-    for (size_t k = 0; k < translations.size(); ++k) {
-      const Tokens &words = task_.target.decode(translations[k].ids), &truth = text.target[corpus.pair[k]];
-      same += words == truth;
-      ours.push_back(join(words, TokenKind::words));
-      theirs.push_back(join(truth, TokenKind::words));
-    }
-    return {same / static_cast<double>(translations.size()), corpus_bleu(ours, theirs).score};
-  }
-
-  void show(const ParallelText& text, const Corpus& corpus,
-            const std::vector<Translator::Translation>& translations, size_t count) {
-    for (size_t k = 0; k < std::min(count, translations.size()); ++k) {
-      fmt::print("  {}\n    -> {}\n    ({})\n", task_.in_words(text.source[corpus.pair[k]]),
-                 task_.in_words(task_.target.decode(translations[k].ids)),
-                 task_.in_words(text.target[corpus.pair[k]]));
-    }
-    std::fflush(stdout);
-  }
-
- private:
-  const Task& task_;
-  Translator& model_;
-};
+  return text_checksum(bytes);
+}
 
 class Training {
  public:
@@ -138,22 +76,25 @@ class Training {
   }
 
   int run() {
-    fmt::print("{} pairs for training, {} for validation, {} for testing; {} and {} words; {} parameters\n",
-               task_.train.size(), task_.valid.size(), task_.test.size(), task_.source.size(),
-               task_.target.size(), model_.num_parameters());
-    std::fflush(stdout);
+    say("{} pairs for training, {} for validation, {} for testing; {} and {} words; {} parameters\n",
+        task_.train.size(), task_.valid.size(), task_.test.size(), task_.source.size(), task_.target.size(),
+        model_.num_parameters());
     const auto per_epoch = static_cast<long>(plan_batches(task_.train, batches(), 0).size());
     const long by_epochs = s_.common.epochs == unlimited ? 0 : per_epoch * s_.common.epochs;
     const long total = s_.common.steps != unlimited ? s_.common.steps : by_epochs;
     Progress progress(total, "tokens/s", s_.common.log_every, s_.minutes);
-    while ((total == 0 || step_ < total) && !progress.out_of_time() && !interrupted()) {
+    while (!interrupted()) {
+      const bool at_end = (total > 0 && step_ >= total) || progress.out_of_time();
+      if (step_ > judged_ && (at_end || step_ % per_epoch == 0)) {
+        progress.hide();
+        end_of_epoch(step_ / per_epoch);
+      }
+      if (at_end) break;
       const auto plan = plan_batches(task_.train, batches(), static_cast<uint64_t>(step_ / per_epoch));
       for (auto k = static_cast<size_t>(step_ % per_epoch); k < plan.size(); ++k) {
         one_step(assemble(task_.train, plan[k]), progress);
         if ((total > 0 && step_ >= total) || progress.out_of_time() || interrupted()) break;
       }
-      progress.hide();
-      if (!interrupted()) end_of_epoch(step_ / per_epoch);
     }
     progress.finish();
     if (interrupted()) return stop();
@@ -187,16 +128,18 @@ class Training {
   // Keeps the best model; halves the learning rate where validation does not improve.
   void end_of_epoch(long epoch) {
     const double loss = judge_.loss(task_.valid);
+    judged_ = step_;
     if (loss < best_) {
       best_ = loss;
-      save_weights(best_path(), model_, about());
+      best_weights_ = copies(model_.state_dict());
+      save_weights(best_path(), model_, task_.about());
     } else {
       optimizer_->set_lr(optimizer_->lr() / 2);
     }
     const auto sample = judge_.translate(task_.valid, 256);
     const auto score = judge_.score(sample, task_.valid_text, task_.valid);
-    fmt::print("epoch {}: validation loss {:.4f}, exact {:.1f} %, BLEU {:.2f}\n", epoch, loss,
-               100 * score.exact, score.bleu);
+    say("epoch {}: validation loss {:.4f}, exact {:.1f} %, BLEU {:.2f}\n", epoch, loss, 100 * score.exact,
+        score.bleu);
     judge_.show(task_.valid_text, task_.valid, sample, 2);
     metrics_.log({{"step", step_}, {"val_loss", loss}, {"val_exact", score.exact}, {"val_bleu", score.bleu}});
     validation_.x.push_back(static_cast<double>(step_));
@@ -208,42 +151,53 @@ class Training {
     return s_.common.save.empty() ? s_.common.out + "/model.safetensors" : s_.common.save;
   }
 
-  std::map<std::string, std::string> about() const {
+  // What must be as it was for a resumed run to go on where the other one stopped.
+  std::map<std::string, std::string> same() const {
     auto text = task_.about();
-    text["embedding"] = std::to_string(s_.embedding);
-    text["hidden"] = std::to_string(s_.common.hidden);
-    text["layers"] = std::to_string(s_.common.layers);
+    text["--batch"] = std::to_string(s_.common.batch);
+    text["--seed"] = std::to_string(s_.common.seed);
+    text["data checksum"] = checksum(task_.train) + checksum(task_.valid);
     return text;
   }
 
   std::string checkpoint() {
+    Checkpoint extra{.text = same()};
+    extra.text["step"] = std::to_string(step_);
+    extra.text["judged"] = std::to_string(judged_);
+    extra.text["best"] = fmt::format("{}", best_);
+    for (const auto& [name, tensor] : best_weights_) extra.tensors.emplace_back("best." + name, tensor);
     const std::string path = s_.common.out + "/checkpoint.safetensors";
-    save_checkpoint(path, model_, *optimizer_,
-                    {.text = {{"step", std::to_string(step_)}, {"best", fmt::format("{}", best_)}}});
+    save_checkpoint(path, model_, *optimizer_, extra);
     return path;
   }
 
   void resume() {
-    const Checkpoint from = load_checkpoint(s_.common.resume, model_, *optimizer_);
+    const Checkpoint from = load_checkpoint(s_.common.resume, model_, *optimizer_, same());
     step_ = from.whole("step");
+    judged_ = from.whole("judged");
     best_ = from.number("best");
+    if (std::isfinite(best_)) {
+      for (const auto& [name, tensor] : model_.state_dict())
+        best_weights_.emplace_back(name, from.tensor("best." + name, tensor));
+    }
+    metrics_.keep_through(step_);
   }
 
   int stop() {
     const std::string path = checkpoint();
-    fmt::print(stderr, "translate: stopped after step {}; go on with --resume {}\n", step_, path);
+    say_err("translate: stopped after step {}; go on with --resume {}\n", step_, path);
     return 130;
   }
 
   int finish(double speed) {
-    if (std::isfinite(best_)) load_weights(best_path(), model_);
+    if (std::isfinite(best_)) model_.load_state_dict(best_weights_);
+    save_weights(best_path(), model_, task_.about());
     const auto translations = judge_.translate(task_.test);
     const auto score = judge_.score(translations, task_.test_text, task_.test);
-    fmt::print("\nof the {} test pairs:\n", task_.test.size());
+    say("\nof the {} test pairs:\n", task_.test.size());
     judge_.show(task_.test_text, task_.test, translations, 10);
     draw(translations);
-    fmt::print("model {}, pictures {}/loss.svg and {}/alignment.svg\n", best_path(), s_.common.out,
-               s_.common.out);
+    say("model {}, pictures {}/loss.svg and {}/alignment.svg\n", best_path(), s_.common.out, s_.common.out);
     print_result({{"exact", score.exact}, {"bleu", score.bleu}, {"loss", best_}, {"tokens_per_s", speed}});
     return 0;
   }
@@ -284,40 +238,11 @@ class Training {
   Judge judge_;
   Metrics metrics_;
   std::unique_ptr<optim::Optimizer> optimizer_;
-  long step_ = 0;
-  double best_ = INFINITY;
+  long step_ = 0, judged_ = 0;  // judged_: when the validation text was last read
+  double best_ = INFINITY;      // loss on it, and the weights that had it
+  NamedTensors best_weights_;
   Series training_, validation_;
 };
-
-// Lines from standard input to standard output, with a model that was trained before.
-int translate_input(Settings s) {
-  const auto about = load_safetensors(s.common.load).metadata;
-  const Task task = Task::known(about, s.common.load);
-  const Checkpoint sizes{.text = about};
-  s.embedding = sizes.whole("embedding");
-  s.common.hidden = sizes.whole("hidden");
-  s.common.layers = sizes.whole("layers");
-  Translator model(sizes_of(s, task));
-  load_weights(s.common.load, model);
-  model.eval();
-  long count = 0;
-  for (std::string line; std::getline(std::cin, line); ++count) {
-    const Tokens words = tokenise_text(line, task.text);
-    if (words.empty()) {
-      fmt::print("\n");
-      continue;
-    }
-    Corpus corpus;
-    corpus.source.push_back(task.source.encode(words));
-    corpus.target.emplace_back();
-    const size_t row = 0;
-    const Batch batch = assemble(corpus, {&row, 1});
-    fmt::print("{}\n", task.in_words(task.target.decode(model.greedy(batch, 2 * batch.src_len + 10)[0].ids)));
-    std::fflush(stdout);
-  }
-  fmt::print(stderr, "translate: {} lines\n", count);
-  return 0;
-}
 
 }  // namespace
 
@@ -334,13 +259,13 @@ int main(int argc, char** argv) {
     start_engine(s.common);
     if (s.minutes > 0 && !flags.given("--epochs")) s.common.epochs = unlimited;
     if (s.translate) {
-      if (s.common.load.empty()) reel::fail("--translate wants the model's file: --load FILE");
-      return translate_input(s);
+      if (s.common.load.empty()) throw WrongFlag("--translate wants the model's file: --load FILE.");
+      return translate_input(s.common.load);
     }
     s.task.data = s.common.data;
     s.task.seed = s.common.seed;
     if (s.common.data.empty() && !(s.task.valid.empty() && s.task.test.empty())) {
-      reel::fail("--valid and --test go with --data");
+      throw WrongFlag("--valid and --test go with --data.");
     }
     catch_interrupts();
     return Training(s).run();

@@ -21,7 +21,11 @@ ParallelText read(const std::vector<std::string>& paths, const TextOptions& opti
 }
 
 // Without files of its own, validation and test take every so many-th pair of the training text.
-ParallelText held_out(ParallelText& train, size_t part) {
+ParallelText held_out(ParallelText& train, size_t part, const std::string& path) {
+  if (train.source.size() < part) {
+    fail("{}: {} pairs are too few to hold every {}th out of training: want more, or --valid and --test",
+         path, train.source.size(), part);
+  }
   ParallelText kept, out;
   for (size_t k = 0; k < train.source.size(); ++k) {
     ParallelText& to = k % part == part - 1 ? out : kept;
@@ -45,15 +49,23 @@ Task Task::make(const TaskOptions& o) {
   } else {
     task.text = {.kind = TokenKind::words, .raw = o.raw || o.data.size() == 1, .lower = o.lower};
     task.train_text = read(o.data, task.text);
-    task.valid_text = o.valid.empty() ? held_out(task.train_text, 50) : read(o.valid, task.text);
-    task.test_text = o.test.empty() ? held_out(task.train_text, 50) : read(o.test, task.text);
+    task.valid_text = o.valid.empty() ? held_out(task.train_text, 50, o.data[0]) : read(o.valid, task.text);
+    task.test_text = o.test.empty() ? held_out(task.train_text, 50, o.data[0]) : read(o.test, task.text);
   }
   const long least = task.dates ? 1 : o.min_count;
   task.source = Vocab::build(task.train_text.source, least, static_cast<size_t>(o.max_words));
   task.target = Vocab::build(task.train_text.target, least, static_cast<size_t>(o.max_words));
-  task.train = encode(task.train_text, task.source, task.target, static_cast<size_t>(o.max_length));
-  task.valid = encode(task.valid_text, task.source, task.target, static_cast<size_t>(o.max_length));
-  task.test = encode(task.test_text, task.source, task.target);
+  const auto encoded = [&](const ParallelText& text, const std::vector<std::string>& own, size_t most) {
+    try {
+      return encode(text, task.source, task.target, most);
+    } catch (const Error& e) {
+      fail("{}: {}", task.dates ? "dates" : join(own.empty() ? o.data : own, TokenKind::words), e.what());
+    }
+  };
+  const auto most = static_cast<size_t>(o.max_length);
+  task.train = encoded(task.train_text, {}, most);
+  task.valid = encoded(task.valid_text, o.valid, most);
+  task.test = encoded(task.test_text, o.test, most_words);
   return task;
 }
 

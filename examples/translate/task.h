@@ -9,6 +9,8 @@
 
 namespace reel::examples {
 
+inline constexpr size_t most_words = 1000;  // of a sentence to be translated: the time grows with the square
+
 struct TaskOptions {
   std::vector<std::string> data, valid, test;  // SRC TGT or one TSV each; without `data` the task is dates
   long min_count = 2;
