@@ -128,7 +128,11 @@ class Training {
   // Nats a character over the end of the text, read in streams as in training.
   double validate() {
     const std::vector<int64_t> held_out(ids_.begin() + static_cast<std::ptrdiff_t>(train_at_), ids_.end());
-    if (static_cast<int64_t>(held_out.size()) <= s_.seq * s_.common.batch) return NAN;
+    if (static_cast<int64_t>(held_out.size()) <= s_.seq * s_.common.batch) {
+      say_err("char_lm: no validation: {} characters are kept for it, and --seq times --batch is {}\n",
+              held_out.size(), s_.seq * s_.common.batch);
+      return NAN;
+    }
     const Streams streams(held_out, s_.common.batch, s_.seq, "the validation text");
     const NoGrad no_grad;
     model_.eval();

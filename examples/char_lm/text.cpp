@@ -20,6 +20,7 @@ Characters::Characters(std::string_view text) {
 
 std::vector<int64_t> Characters::encode(std::string_view text, const std::string& what) const {
   std::vector<int64_t> ids;
+  ids.reserve(text.size());
   while (!text.empty()) {
     const std::string_view c = utf8_first(text);
     text.remove_prefix(c.size());

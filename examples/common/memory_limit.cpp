@@ -48,7 +48,8 @@ void limit_memory() {
   if (left == 0) return;  // the kernel does not say
   rlimit limit{};
   if (::getrlimit(RLIMIT_DATA, &limit) != 0) return;
-  const std::uint64_t most = kilobytes("/proc/self/status", "VmData") + std::min(left, left_in_container());
+  const std::uint64_t ours = std::min(left, left_in_container());  // but a sixteenth, for who else is here
+  const std::uint64_t most = kilobytes("/proc/self/status", "VmData") + ours - ours / 16;
   limit.rlim_cur = std::min<rlim_t>({most, limit.rlim_cur, limit.rlim_max});
   ::setrlimit(RLIMIT_DATA, &limit);
 }
