@@ -78,7 +78,7 @@ class Training {
     Progress progress(s_.common.steps, "chars/s", s_.common.log_every);
     while (step_ < s_.common.steps && !interrupted()) {
       const double loss = one_step();
-      progress.update(step_, smooth_, chars_per_step());
+      progress.update(step_, loss, chars_per_step());
       if (step_ % s_.common.log_every == 0) {
         metrics_.log({{"step", step_}, {"loss", loss}, {"smooth_loss", smooth_}, {"grad_norm", norm_}});
         record(loss);

@@ -19,7 +19,7 @@ namespace {
 
 struct Settings {
   CommonFlags common{
-      .steps = unlimited, .epochs = 8, .batch = 64, .hidden = 96, .layers = 1, .lr = 4e-3, .log_every = 20};
+      .steps = unlimited, .epochs = 4, .batch = 64, .hidden = 96, .layers = 1, .lr = 4e-3, .log_every = 20};
   TaskOptions task;
   long embedding = 64;
   double dropout = 0, clip_norm = 1, minutes = 0;
