@@ -38,7 +38,8 @@ std::string text(const Plan& plan) {
       case Do::zero: line += "zero"; break;
       case Do::put: line += fmt::format("part {}", step.part); break;
     }
-    for (uint32_t k = 0; k < step.inputs; ++k) line += fmt::format(" {}", name(plan, plan.inputs[step.first_in + k]));
+    for (uint32_t k = 0; k < step.inputs; ++k)
+      line += fmt::format(" {}", name(plan, plan.inputs[step.first_in + k]));
     out += fmt::format("{}  {}\n", line, place(plan, step.out));
   }
   return out;
