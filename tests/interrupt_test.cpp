@@ -66,8 +66,8 @@ TEST_CASE("run_main: a stream that is closed does not become a file") {
   std::fflush(nullptr);
   const pid_t child = ::fork();
   if (child == 0) {
-    ::close(1);
     ::dup2(::open("/dev/null", O_WRONLY), 2);
+    ::close(1);
     const char* words[] = {"demo"};
     Flags flags("demo", "Shows.");
     ::_exit(run_main(1, words, flags, [&] {

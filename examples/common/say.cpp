@@ -31,6 +31,7 @@ bool output_failed() { return failed || std::fflush(stdout) != 0 || std::ferror(
 
 void secure_streams() {
   closed = failed = false;
+  std::clearerr(stdout);
   std::signal(SIGPIPE, SIG_IGN);
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(stream, F_GETFD) >= 0 || errno != EBADF) continue;
