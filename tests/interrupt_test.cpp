@@ -111,7 +111,8 @@ TEST_CASE("interrupt: signals leave the heap alone while matrices are multiplied
   }
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
-  // On a busy machine the last signals may come late enough to count as a second wish; a crash they never are.
+  // On a busy machine the last signals may come late enough to count as a second wish; a crash they never
+  // are.
   CHECK((WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGINT));
 }
 
