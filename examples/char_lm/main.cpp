@@ -83,9 +83,9 @@ class Training {
         metrics_.log({{"step", step_}, {"loss", loss}, {"smooth_loss", smooth_}, {"grad_norm", norm_}});
         record(loss);
       }
-      if (s_.sample_every > 0 && step_ % s_.sample_every == 0) {
+      if (s_.sample_every > 0 && step_ % s_.sample_every == 0 && step_ < s_.common.steps) {
         progress.hide();
-        show_sample();
+        show_sample(loss);
         checkpoint();
       }
     }
@@ -148,8 +148,8 @@ class Training {
     return total / static_cast<double>(streams.chunks());
   }
 
-  void show_sample() {
-    say("--- step {}, loss {:.3f}\n{}\n---\n", step_, smooth_,
+  void show_sample(double loss) {
+    say("--- step {}, loss {:.3f}\n{}\n---\n", step_, loss,
         write(model_, characters_, prompt_, s_.sample, s_.temperature,
               s_.common.seed + static_cast<uint64_t>(step_)));
   }
@@ -208,7 +208,9 @@ class Training {
   }
 
   int finish(double speed) {
-    show_sample();
+    const double loss =
+        curve_.y.empty() ? smooth_ : curve_.y.back() * (s_.loss == "sum" ? chars_per_step() : 1);
+    show_sample(loss);
     const double val_loss = validate();
     checkpoint();
     const std::string path = s_.common.save.empty() ? s_.common.out + "/model.safetensors" : s_.common.save;
@@ -220,8 +222,6 @@ class Training {
                                                        .series = {curve_}}));
     metrics_.log({{"step", step_}, {"val_loss", val_loss}});
     say("model {}\n", path);
-    const double loss =
-        curve_.y.empty() ? smooth_ : curve_.y.back() * (s_.loss == "sum" ? chars_per_step() : 1);
     print_result({{"loss", loss}, {"smooth_loss", smooth_}, {"val_loss", val_loss}, {"chars_per_s", speed}});
     return 0;
   }
