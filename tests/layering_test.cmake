@@ -3,6 +3,12 @@
 #   cmake -DROOT=<sources> -DSCRATCH=<a folder to plant in> -P layering_test.cmake
 cmake_minimum_required(VERSION 3.25)
 
+foreach(needed ROOT SCRATCH)
+  if(NOT ${needed})
+    message(FATAL_ERROR "layering_test: want -DROOT=<sources> -DSCRATCH=<a folder to plant in>, and ${needed} is empty")
+  endif()
+endforeach()
+
 set(longest_file 400)
 
 # forbid(root violations folders pattern why [except FOLDER...]): no source in the folders has a line that matches.
