@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "examples/common/text_file.h"
 #include "examples/translate/bleu.h"
+#include "tests/scratch.h"
 
 using namespace reel;
 using namespace reel::examples;
@@ -121,8 +122,8 @@ TEST_CASE("BLEU: 1,000 real sentences, corrupted in many ways, give sacreBLEU's 
     MESSAGE("skipped: no Multi30k in " << data.string());
     return;
   }
-  std::string name = (std::filesystem::temp_directory_path() / "reel-bleu-XXXXXX").string();
-  const std::filesystem::path out = ::mkdtemp(name.data());
+  const scratch::Folder folder;
+  const std::filesystem::path out = folder.path;
   const std::string command = fmt::format("python3 '{}/tests/oracle/bleu_oracle.py' '{}' '{}'",
                                           REEL_SOURCE_DIR, data.string(), out.string());
   const int status = std::system(command.c_str());
@@ -154,5 +155,4 @@ TEST_CASE("BLEU: 1,000 real sentences, corrupted in many ways, give sacreBLEU's 
     }
     CHECK(compared == 38);
   }
-  std::filesystem::remove_all(out);
 }

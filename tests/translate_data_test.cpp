@@ -13,6 +13,7 @@
 #include "examples/common/text_file.h"
 #include "examples/translate/corpus.h"
 #include "examples/translate/vocab.h"
+#include "tests/scratch.h"
 
 using namespace reel;
 using namespace reel::examples;
@@ -22,17 +23,10 @@ namespace {
 using Ids = std::vector<std::int64_t>;
 using Strings = std::vector<std::string>;
 
-// A folder of this test's own, gone at the end of the scope.
-struct Folder {
-  std::filesystem::path path;
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "reel-translate-XXXXXX").string();
-    path = ::mkdtemp(name.data());
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
+struct Folder : scratch::Folder {
   std::string file(const std::string& name, const std::string& content) const {
-    std::ofstream(path / name, std::ios::binary) << content;
-    return (path / name).string();
+    scratch::put(*this / name, content);
+    return *this / name;
   }
 };
 
