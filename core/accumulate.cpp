@@ -180,6 +180,19 @@ namespace {
 const Register accumulate_registered(accumulate_op);
 }
 
+const Op& plus_op() {
+  static const Op op = [] {
+    Op plus{.name = "plus",
+            .doc = "y = a + b, made by the planner",
+            .kind = Kind::pointwise,
+            .inputs = 2,
+            .lanes = [](const lanes::Inputs& x) { return x[0] + x[1]; }};
+    plus.program = lanes::trace(plus.inputs, plus.lanes);
+    return plus;
+  }();
+  return op;
+}
+
 Tensor accumulate(const std::vector<Contribution>& parts, const Shape& shape, DType dtype) {
   std::vector<Arg> in;
   std::vector<int64_t> list;

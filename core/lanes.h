@@ -28,7 +28,8 @@ struct Instruction {
 
 struct Program {
   uint16_t inputs = 0;
-  std::vector<Instruction> code;  // the last one is the result
+  std::vector<Instruction> code;
+  std::vector<uint16_t> outputs;  // operands that are results; empty: the last instruction
 };
 
 class Lane {

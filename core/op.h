@@ -20,9 +20,10 @@ namespace reel {
 // What a planner may know of an op. It never asks for the name.
 enum class Kind : uint8_t {
   pointwise,  // one program over every element, inputs broadcast
-  matmul,     // C = A B over the last two axes
+  matmul,     // C = A B over the last two axes; i[0], i[1]: whether A, B are read transposed
   view,       // the same memory read through other strides
   reduction,  // folds axes away
+  concat,     // the inputs one after another along axis i[0]
   gather,     // moves elements, by position or by ids
   source,     // needs no input: constants and random numbers
   other,
@@ -173,6 +174,7 @@ struct Register {
   explicit Register(const Op& op);
 };
 const std::vector<const Op*>& registry();  // in the order of their names
+const Op& op_of(Kind kind);                // the first one of a kind
 
 // Records a call. `shape` is for ops whose output shape is an argument; `list` for constants beyond Attrs.
 struct Call {

@@ -21,7 +21,6 @@ Shape without(const Shape& shape, int axis, int64_t size) {
 
 // ---- full: y = value everywhere ----
 
-namespace {
 const Op full_op{
     .name = "full",
     .doc = "y = value everywhere",
@@ -34,6 +33,7 @@ const Op full_op{
           return std::vector<Sample>{{{}, [](auto) { return full({2, 3}, 1.5); }}};
         },
 };
+namespace {
 const Register full_registered(full_op);
 }  // namespace
 
@@ -154,6 +154,7 @@ const Op broadcast_to_op{
 };
 const Register broadcast_to_registered(broadcast_to_op);
 
+}  // namespace
 const Op sum_to_op{
     .name = "sum_to",
     .doc = "y = x summed over the axes along which y broadcast to x's shape repeats",
@@ -185,6 +186,7 @@ const Op sum_to_op{
           return std::vector<BadSample>{{[] { return sum_to(zeros({2, 3}), {2}); }, "[2, 3] to [2]"}};
         },
 };
+namespace {
 const Register sum_to_registered(sum_to_op);
 }  // namespace
 
@@ -200,7 +202,6 @@ Tensor sum_to(Arg x, const Shape& shape) {
 
 // ---- slice: y = x[.., begin:end, ..] ----
 
-namespace {
 const Op slice_op{
     .name = "slice",
     .doc = "y = x[.., begin:end, ..] along one axis",
@@ -247,6 +248,7 @@ const Op slice_op{
                                          "axis 2"}};
         },
 };
+namespace {
 const Register slice_registered(slice_op);
 }  // namespace
 

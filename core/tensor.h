@@ -5,6 +5,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -169,6 +170,10 @@ struct TapeStats {
   uint64_t arena_bytes = 0;   // scratch memory held for running plans
 };
 TapeStats tape_stats();
+
+// Switches passes of the planner off and on, for this thread: "-fuse,-batch", "none", "" for all. The
+// environment variable REEL_PLAN does it for a whole program. docs/design.md says what each does.
+void set_plan_passes(std::string_view passes);
 
 // The text of the plan that would run if everything pending were computed now.
 std::string plan_text();

@@ -85,7 +85,7 @@ void joined_shape(Signature& s) {
 const Op concat_op{
     .name = "concat",
     .doc = "y = the parts one after another along an axis",
-    .kind = Kind::gather,
+    .kind = Kind::concat,
     .shape = joined_shape,
     .vjp =
         [](Vjp& g) {

@@ -50,9 +50,7 @@ TEST_CASE("random programs: planned equals eager, values and gradients") {
 plan::Plan planned() {
   plan::Pending pending;
   plan::read_structure(Tape::current().pending(), pending);
-  auto plan = plan::lower(plan::graph_of(pending));
-  plan::lay_out(*plan);
-  return std::move(*plan);
+  return std::move(*plan::make_plan(plan::graph_of(pending)));
 }
 
 // Scratch values that are needed at the same time lie apart; one step may write its result over an operand it
@@ -69,7 +67,7 @@ bool apart(const plan::Plan& plan) {
       const plan::Step& step = plan.steps[static_cast<size_t>(std::max(a.first, b.first))];
       const bool handed_over = (a.last == b.first || b.last == a.first) && a.offset == b.offset &&
                                a.bytes == b.bytes && step.what == plan::Do::call &&
-                               plan.ops[static_cast<size_t>(step.node)]->kind == Kind::pointwise;
+                               plan.nodes[static_cast<size_t>(step.node)].op->kind == Kind::pointwise;
       if (!handed_over) return false;
     }
   }

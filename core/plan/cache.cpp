@@ -44,8 +44,7 @@ class Cache {
   }
 
   static std::unique_ptr<Plan> make(const Pending& pending) {
-    std::unique_ptr<Plan> plan = lower(graph_of(pending));
-    lay_out(*plan);
+    std::unique_ptr<Plan> plan = make_plan(graph_of(pending));
     plan->words = pending.words;
     plan->hash = pending.hash;
     return plan;
@@ -105,7 +104,7 @@ void after_success(Tape& tape, const Pending& run) {
 
 size_t Plan::bytes() const {
   return words.size() * 8 + values.size() * sizeof(PlannedValue) + roots.size() * sizeof(Root) +
-         steps.size() * sizeof(Step) + inputs.size() * sizeof(Id) + ops.size() * 9;
+         steps.size() * sizeof(Step) + operands.size() * (sizeof(Id) + sizeof(Array)) + nodes.size() * sizeof(PlannedNode);
 }
 
 void run_pending(Tape& tape, const std::vector<Node*>& pending) {
@@ -113,7 +112,7 @@ void run_pending(Tape& tape, const std::vector<Node*>& pending) {
   std::swap(run_now, scratch);  // its vectors keep their memory from run to run
   read_structure(pending, run_now);
   try {
-    run(cache.find(run_now), run_now);
+    run(cache.find(run_now), {run_now.leaves, run_now.nodes, run_now.floats});
     cache.trim();
   } catch (...) {
     after_failure(tape, run_now.nodes);

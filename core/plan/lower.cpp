@@ -1,7 +1,7 @@
-// Graph to steps. Views become other strides over the same memory; inputs that a kernel cannot read are
-// copied; a sum of contributions is added up where its parts are made, so that the parts need no memory of
-// their own for long.
+// Graph to steps, in the order in which nodes run. Inputs that a kernel cannot read are copied; a sum of
+// contributions is added up where its parts are made, so that the parts need no memory of their own for long.
 #include <algorithm>
+#include <numeric>
 
 #include "core/plan/plan.h"
 #include "core/structural.h"
@@ -12,23 +12,29 @@ namespace {
 
 class Lowering {
  public:
-  explicit Lowering(const Graph& graph) : graph_(graph), plan_(std::make_unique<Plan>()) {}
+  explicit Lowering(const Graph& graph)
+      : graph_(graph), layout_(place(graph)), plan_(std::make_unique<Plan>()) {}
 
   std::unique_ptr<Plan> run() {
     plan_->leaves = graph_.leaves.size();
-    for (const Leaf& leaf : graph_.leaves) {
-      const int32_t root = add_root(Home::leaf, 0, static_cast<int32_t>(plan_->values.size()));
-      plan_->values.push_back({leaf.dtype, leaf.shape, leaf.strides, root, 0});
-    }
+    plan_->values = std::move(layout_.values);
+    plan_->roots = std::move(layout_.roots);
+    plan_->kernels = graph_.kernels;
     for (const GraphNode& n : graph_.nodes) {
-      plan_->ops.push_back(n.op);
-      plan_->stays.push_back(n.stays);
-      plan_->values.push_back({n.dtype, n.shape, row_major(n.shape), -1, 0});
+      const auto list = graph_.list_of(n);
+      plan_->nodes.push_back({n.op, {n.i, {}}, n.floats, n.origin, {list.begin(), list.end()}});
     }
+    opened_.assign(graph_.nodes.size(), false);
     find_sums();
-    for (size_t k = 0; k < graph_.nodes.size(); ++k) {
-      node(k);
-      add_to_sums(k);
+    for (const Sum& sum : early_) put_part(sum);
+    for (const auto& unit : units()) {
+      for (const size_t k : unit) node(k, unit);
+      for (const size_t k : unit) add_to_sums(k);
+    }
+    keep_results();
+    for (Id id : plan_->operands) {
+      const PlannedValue& v = value(id);
+      plan_->arrays.push_back({nullptr, v.dtype, v.shape, v.strides});
     }
     return std::move(plan_);
   }
@@ -39,110 +45,117 @@ class Lowering {
     size_t part;
   };
 
+  // Nodes that run together, in the order of time.
+  std::vector<std::vector<size_t>> units() const {
+    std::vector<size_t> order(graph_.nodes.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    if (!graph_.order.empty()) {
+      std::stable_sort(order.begin(), order.end(),
+                       [&](size_t a, size_t b) { return graph_.order[a] < graph_.order[b]; });
+    }
+    std::vector<std::vector<size_t>> units;
+    std::vector<int32_t> unit_of(graph_.kernels.size(), -1);
+    for (const size_t k : order) {
+      const int32_t kernel = graph_.nodes[k].kernel;
+      if (kernel >= 0 && unit_of[static_cast<size_t>(kernel)] >= 0) {
+        units[static_cast<size_t>(unit_of[static_cast<size_t>(kernel)])].push_back(k);
+        continue;
+      }
+      if (kernel >= 0) unit_of[static_cast<size_t>(kernel)] = static_cast<int32_t>(units.size());
+      units.push_back({k});
+    }
+    return units;
+  }
+
   PlannedValue& value(Id id) { return plan_->values[static_cast<size_t>(id)]; }
 
-  int32_t add_root(Home home, int64_t bytes, int32_t leaf = -1) {
-    plan_->roots.push_back({.home = home, .leaf = leaf, .bytes = bytes});
-    return static_cast<int32_t>(plan_->roots.size() - 1);
+  Id new_value(const PlannedValue& v) {
+    plan_->values.push_back(v);
+    return static_cast<Id>(plan_->values.size() - 1);
   }
 
-  void make_room(Id id, Home home) {
-    PlannedValue& v = value(id);
-    v.root = add_root(home, v.shape.numel() * static_cast<int64_t>(size_of(v.dtype)));
+  // A contiguous value of this shape, with memory of its own.
+  Id new_contiguous(DType dtype, const Shape& shape, Home home) {
+    plan_->roots.push_back({.home = home, .bytes = shape.numel() * static_cast<int64_t>(size_of(dtype))});
+    return new_value({dtype, shape, row_major(shape), static_cast<int32_t>(plan_->roots.size() - 1), 0});
   }
 
-  // The node's memory: its own where the value stays, else scratch.
-  void make_room_for(size_t k) {
-    make_room(graph_.id_of(k), graph_.nodes[k].stays ? Home::own : Home::scratch);
-  }
-
-  void emit(Step step, std::initializer_list<Id> in) { emit(step, std::vector<Id>(in)); }
-  void emit(Step step, const std::vector<Id>& in) {
-    step.first_in = static_cast<uint32_t>(plan_->inputs.size());
+  void emit(Step step, const std::vector<Id>& in, const std::vector<Id>& out) {
+    step.first = static_cast<uint32_t>(plan_->operands.size());
     step.inputs = static_cast<uint32_t>(in.size());
-    plan_->inputs.insert(plan_->inputs.end(), in.begin(), in.end());
+    step.outputs = static_cast<uint32_t>(out.size());
+    plan_->operands.insert(plan_->operands.end(), in.begin(), in.end());
+    plan_->operands.insert(plan_->operands.end(), out.begin(), out.end());
     plan_->steps.push_back(step);
   }
 
-  bool contiguous(Id id) { return is_contiguous(value(id).shape, value(id).strides); }
-
   Id contiguous_copy(Id id) {
-    if (contiguous(id)) return id;
-    const auto copy = static_cast<Id>(plan_->values.size());
-    PlannedValue v = value(id);
-    v.strides = row_major(v.shape);
-    v.offset = 0;
-    plan_->values.push_back(v);
-    make_room(copy, Home::scratch);
-    emit({.what = Do::copy, .out = copy}, {id});
+    const PlannedValue v = value(id);
+    if (is_contiguous(v.shape, v.strides)) return id;
+    const Id copy = new_contiguous(v.dtype, v.shape, Home::scratch);
+    emit({.what = Do::copy}, {id}, {copy});
     return copy;
   }
 
+  // ---- Sums ----
+
   // Which sums wait for which node; and which nodes are read by nothing but one sum.
   void find_sums() {
-    readers_.assign(graph_.nodes.size(), 0);
+    readers_ = graph_.readers();
     waiting_.resize(graph_.nodes.size());
     tiled_.assign(graph_.nodes.size(), false);
-    for (const GraphNode& n : graph_.nodes) {
-      for (Id id : n.in) {
-        if (is_node(id)) ++readers_[node_of(id)];
-      }
-    }
     for (size_t k = 0; k < graph_.nodes.size(); ++k) {
-      if (graph_.nodes[k].op != &accumulate_op) continue;
-      const size_t parts = graph_.nodes[k].list.size() / kPlaceWords;
-      for (size_t p = 0; p < parts; ++p) {
-        const GraphNode& sum = graph_.nodes[k];
-        const int64_t ids = sum.list[p * kPlaceWords + 3];
-        int64_t ready = is_node(sum.in[p]) ? static_cast<int64_t>(node_of(sum.in[p])) : -1;
-        if (ids >= 0 && is_node(sum.in[static_cast<size_t>(ids)])) {
-          ready = std::max(ready, static_cast<int64_t>(node_of(sum.in[static_cast<size_t>(ids)])));
-        }
+      const GraphNode& n = graph_.nodes[k];
+      if (n.op != &accumulate_op) continue;
+      const auto list = graph_.list_of(n);
+      const auto in = graph_.in(n);
+      std::vector<Shape> shapes;
+      for (size_t p = 0; p < list.size() / kPlaceWords; ++p) shapes.push_back(graph_.shape(in[p]));
+      tiled_[k] = tiles(list, shapes, n.shape);
+      for (size_t p = 0; p < list.size() / kPlaceWords; ++p) {
+        if (layout_.placed[n.first_in + p]) continue;
+        const int64_t ids = list[p * kPlaceWords + 3];
+        int64_t ready = run_time(in[p]);
+        if (ids >= 0) ready = later(ready, run_time(in[static_cast<size_t>(ids)]));
         (ready < 0 ? early_ : waiting_[static_cast<size_t>(ready)]).push_back({k, p});
       }
     }
   }
 
-  bool is_node(Id id) const { return id >= static_cast<Id>(graph_.leaves.size()); }
-  size_t node_of(Id id) const { return static_cast<size_t>(id) - graph_.leaves.size(); }
+  // The node after which a value is there; -1 for leaves.
+  int64_t run_time(Id id) const { return graph_.is_node(id) ? static_cast<int64_t>(graph_.node_of(id)) : -1; }
+  int64_t later(int64_t a, int64_t b) const {
+    if (a < 0 || b < 0 || graph_.order.empty()) return std::max(a, b);
+    const int64_t ta = graph_.order[static_cast<size_t>(a)], tb = graph_.order[static_cast<size_t>(b)];
+    return ta == tb ? std::max(a, b) : ta > tb ? a : b;
+  }
 
-  // The sum's memory, zeroed unless its first part to come covers it or its parts tile it. Returns whether to
+  // Readies the sum's memory: zeroed unless its first part covers it or its parts tile it. Returns whether to
   // add.
   bool open(const Sum& sum, Place place) {
-    const GraphNode& n = graph_.nodes[sum.node];
-    const Id out = graph_.id_of(sum.node);
-    if (value(out).root >= 0) return !tiled_[sum.node];
-    make_room_for(sum.node);
-    std::vector<Shape> shapes;
-    const size_t parts = n.list.size() / kPlaceWords;
-    for (size_t p = 0; p < parts; ++p) shapes.push_back(value(n.in[p]).shape);
-    tiled_[sum.node] = tiles(n.list, shapes, n.shape);
+    if (opened_[sum.node]) return !tiled_[sum.node];
+    opened_[sum.node] = true;
     if (tiled_[sum.node] || place.at == Place::At::whole) return false;
-    emit({.what = Do::zero, .node = static_cast<int32_t>(sum.node), .out = out}, {});
+    emit({.what = Do::zero, .node = static_cast<int32_t>(sum.node)}, {}, {graph_.id_of(sum.node)});
     return true;
   }
 
   void put_part(const Sum& sum) {
     const GraphNode& n = graph_.nodes[sum.node];
-    const Place place = place_of(n.list, sum.part);
+    const auto list = graph_.list_of(n);
+    const Place place = place_of(list, sum.part);
     const bool add = open(sum, place);
-    std::vector<Id> in{n.in[sum.part]};
-    if (const int64_t ids = n.list[sum.part * kPlaceWords + 3]; ids >= 0) {
-      in.push_back(contiguous_copy(n.in[static_cast<size_t>(ids)]));
+    std::vector<Id> in{graph_.in(n)[sum.part]};
+    if (const int64_t ids = list[sum.part * kPlaceWords + 3]; ids >= 0) {
+      in.push_back(contiguous_copy(graph_.in(n)[static_cast<size_t>(ids)]));
     }
-    emit({.what = Do::put,
-          .add = add,
-          .node = static_cast<int32_t>(sum.node),
-          .part = static_cast<int32_t>(sum.part),
-          .out = graph_.id_of(sum.node)},
-         in);
+    emit({.what = Do::put, .add = add, .node = static_cast<int32_t>(sum.node), .place = place}, in, {graph_.id_of(sum.node)});
   }
 
   void add_to_sums(size_t k) {
     for (const Sum& sum : waiting_[k]) {
-      if (sum.node != folded_into_) put_part(sum);
+      if (folded_ != k) put_part(sum);
     }
-    folded_into_ = SIZE_MAX;
   }
 
   // A product that only one sum reads is added onto that sum by the product's own kernel.
@@ -151,76 +164,146 @@ class Lowering {
     if (!n.op->accumulates || n.stays || readers_[k] != 1 || waiting_[k].size() != 1) return false;
     const Sum& sum = waiting_[k][0];
     const GraphNode& into = graph_.nodes[sum.node];
-    const Place place = place_of(into.list, sum.part);
-    if (place.at != Place::At::whole || into.in[sum.part] != graph_.id_of(k)) return false;
+    const Place place = place_of(graph_.list_of(into), sum.part);
+    if (place.at != Place::At::whole || graph_.in(into)[sum.part] != graph_.id_of(k)) return false;
     const bool add = open(sum, place);
-    const Id out = graph_.id_of(sum.node);
-    call(k, out, add);
-    value(graph_.id_of(k)) = value(out);
-    folded_into_ = sum.node;
+    call(k, graph_.id_of(sum.node), add);
+    value(graph_.id_of(k)) = value(graph_.id_of(sum.node));
+    folded_ = k;
     return true;
+  }
+
+  // ---- Nodes ----
+
+  void node(size_t k, const std::vector<size_t>& unit) {
+    const GraphNode& n = graph_.nodes[k];
+    if (n.op == &accumulate_op) return;  // its parts were put as they came
+    if (n.op->view) return view(k);
+    if (n.kernel >= 0) {
+      if (k == unit[0]) fused(n.kernel);
+      return;
+    }
+    if (n.op->kind == Kind::concat && concat_in_place(n)) return concat(k);
+    if (n.op == &full_op && only_kernels_read(k)) return;
+    if (fold_into_sum(k)) return;
+    call(k, graph_.id_of(k), false);
+  }
+
+  void fused(int32_t number) {
+    const Fused& kernel = graph_.kernels[static_cast<size_t>(number)];
+    emit({.what = Do::fused, .kernel = number}, kernel.in, kernel.out);
   }
 
   void call(size_t k, Id out, bool add) {
     const GraphNode& n = graph_.nodes[k];
-    std::vector<Id> in = n.in;
+    std::vector<Id> in(graph_.in(n).begin(), graph_.in(n).end());
     if (n.op->kind != Kind::pointwise && !n.op->strided) {
       for (Id& id : in) id = contiguous_copy(id);
     }
-    emit({.what = Do::call, .add = add, .node = static_cast<int32_t>(k), .out = out}, in);
+    emit({.what = Do::call, .add = add, .node = static_cast<int32_t>(k)}, in, {out});
   }
 
-  void node(size_t k) {
-    const GraphNode& n = graph_.nodes[k];
-    if (k == 0) {
-      for (const Sum& sum : early_) put_part(sum);
+  bool concat_in_place(const GraphNode& n) const {
+    for (uint32_t p = 0; p < n.inputs; ++p) {
+      if (layout_.placed[n.first_in + p]) return true;
     }
-    if (n.op == &accumulate_op) return;  // its parts were put as they came
-    if (n.op->view) return view(k);
-    if (fold_into_sum(k)) return;
-    make_room_for(k);
-    call(k, graph_.id_of(k), false);
+    return false;
+  }
+
+  // The parts that do not lie at their places yet.
+  void concat(size_t k) {
+    const GraphNode& n = graph_.nodes[k];
+    Place place{Place::At::slice, n.i[0], 0};
+    for (uint32_t p = 0; p < n.inputs; ++p) {
+      const Id part = graph_.in(n)[p];
+      if (!layout_.placed[n.first_in + p] && graph_.shape(part).numel() > 0) {
+        emit({.what = Do::put, .node = static_cast<int32_t>(k), .place = place}, {part}, {graph_.id_of(k)});
+      }
+      place.begin += graph_.shape(part)[static_cast<int>(n.i[0])];
+    }
+  }
+
+  bool only_kernels_read(size_t k) {
+    if (full_read_.empty()) {
+      full_read_.assign(graph_.nodes.size(), false);
+      for (const GraphNode& n : graph_.nodes) {
+        if (n.kernel >= 0) continue;
+        for (Id id : graph_.in(n)) {
+          if (graph_.is_node(id)) full_read_[graph_.node_of(id)] = true;
+        }
+      }
+    }
+    return !graph_.nodes[k].stays && !full_read_[k];
   }
 
   void view(size_t k) {
-    const GraphNode& n = graph_.nodes[k];
-    Id from = n.in[0];
-    if (!try_view(k, from)) {
-      from = contiguous_copy(from);
-      if (!try_view(k, from)) fail("[{}] internal error: a contiguous input cannot be viewed", n.op->name);
-    }
-    if (!n.stays) return;
-    // What outlives the run must not look into scratch memory.
-    const int32_t root = value(graph_.id_of(k)).root;
-    Root& memory = plan_->roots[static_cast<size_t>(root)];
-    if (memory.home == Home::scratch) memory.home = Home::own;
+    const int64_t shift = layout_.copied[k];
+    if (shift < 0) return;
+    const Id from = graph_.in(graph_.nodes[k])[0];
+    PlannedValue copy = value(graph_.id_of(k));
+    copy.shape = graph_.shape(from);
+    copy.strides = row_major(copy.shape);
+    copy.offset -= shift;
+    emit({.what = Do::copy}, {from}, {new_value(copy)});
   }
 
-  bool try_view(size_t k, Id from) {
-    const GraphNode& n = graph_.nodes[k];
-    const PlannedValue& in = value(from);
-    PlannedValue& out = value(graph_.id_of(k));
-    const auto origin = reinterpret_cast<std::byte*>(uintptr_t{1} << 46);  // for differences only
-    const Array source{origin, in.dtype, in.shape, in.strides};
-    Array target{origin, n.dtype, n.shape, {}};
-    if (!n.op->view(source, n.attrs, target)) return false;
-    out.strides = target.strides;
-    out.root = in.root;
-    out.offset = in.offset + (target.data - origin);
-    return true;
+  // ---- What stays ----
+
+  // Memory that outlives the run belongs to its values; a value that is a small part of much is copied.
+  void keep_results() {
+    std::vector<int64_t> kept(plan_->roots.size(), 0);
+    std::vector<bool> counted(plan_->values.size(), false);
+    const auto bytes = [&](const PlannedValue& v) { return v.shape.numel() * static_cast<int64_t>(size_of(v.dtype)); };
+    for (const Result& r : graph_.results) {
+      if (counted[static_cast<size_t>(r.id)]) continue;
+      counted[static_cast<size_t>(r.id)] = true;
+      kept[static_cast<size_t>(value(r.id).root)] += bytes(value(r.id));
+    }
+    std::vector<Id> copy_of(plan_->values.size(), -1);
+    for (Result r : graph_.results) {
+      const PlannedValue v = value(r.id);
+      Root& root = plan_->roots[static_cast<size_t>(v.root)];
+      if (root.home == Home::scratch) {
+        if (2 * kept[static_cast<size_t>(v.root)] >= root.bytes) {
+          root.home = Home::own;
+        } else {
+          Id& copy = copy_of[static_cast<size_t>(r.id)];
+          if (copy < 0) {
+            copy = new_contiguous(v.dtype, v.shape, Home::own);
+            emit({.what = Do::copy}, {r.id}, {copy});
+          }
+          r.id = copy;
+        }
+      }
+      plan_->results.push_back(r);
+    }
   }
 
   const Graph& graph_;
+  Layout layout_;
   std::unique_ptr<Plan> plan_;
   std::vector<uint32_t> readers_;
   std::vector<std::vector<Sum>> waiting_;  // by the node whose value is the part
   std::vector<Sum> early_;                 // parts that are leaves
-  std::vector<bool> tiled_;
-  size_t folded_into_ = SIZE_MAX;
+  std::vector<bool> tiled_, opened_, full_read_;
+  size_t folded_ = SIZE_MAX;
 };
 
 }  // namespace
 
 std::unique_ptr<Plan> lower(const Graph& graph) { return Lowering(graph).run(); }
+
+std::unique_ptr<Plan> make_plan(const Graph& pending) {
+  Graph graph = passes().prune ? prune(pending) : pending;
+  if (passes().accumulate) graph = join_sums(graph);
+  if (passes().fuse) {
+    graph = sink(graph);
+    if (passes().prune) graph = prune(graph);
+    fuse(graph);
+  }
+  std::unique_ptr<Plan> plan = lower(graph);
+  lay_out(*plan);
+  return plan;
+}
 
 }  // namespace reel::plan

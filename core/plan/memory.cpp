@@ -58,20 +58,19 @@ void find_lifetimes(Plan& plan) {
       if (root.first < 0) root.first = static_cast<int32_t>(s);
       root.last = static_cast<int32_t>(s);
     };
-    for (uint32_t k = 0; k < step.inputs; ++k) use(plan.inputs[step.first_in + k]);
-    use(step.out);
+    for (uint32_t k = 0; k < step.inputs + step.outputs; ++k) use(plan.operands[step.first + k]);
   }
 }
 
 // A pointwise result may take the place of an input that is read for the last time, element for element.
 int32_t replaced_input(const Plan& plan, size_t s) {
   const Step& step = plan.steps[s];
-  const PlannedValue& out = plan.values[static_cast<size_t>(step.out)];
-  if (step.what != Do::call || step.add || plan.ops[static_cast<size_t>(step.node)]->kind != Kind::pointwise)
+  if (step.what != Do::call || step.add || plan.nodes[static_cast<size_t>(step.node)].op->kind != Kind::pointwise)
     return -1;
+  const PlannedValue& out = plan.values[static_cast<size_t>(plan.operands[step.first + step.inputs])];
   if (plan.roots[static_cast<size_t>(out.root)].first != static_cast<int32_t>(s)) return -1;
   for (uint32_t k = 0; k < step.inputs; ++k) {
-    const PlannedValue& in = plan.values[static_cast<size_t>(plan.inputs[step.first_in + k])];
+    const PlannedValue& in = plan.values[static_cast<size_t>(plan.operands[step.first + k])];
     const Root& root = plan.roots[static_cast<size_t>(in.root)];
     const auto fits = [&](const PlannedValue& v) {
       return v.dtype == out.dtype && v.shape == out.shape && v.offset == 0 &&
@@ -80,7 +79,7 @@ int32_t replaced_input(const Plan& plan, size_t s) {
     bool replaceable = root.home == Home::scratch && root.last == static_cast<int32_t>(s) && fits(in) &&
                        root.bytes == plan.roots[static_cast<size_t>(out.root)].bytes;
     for (uint32_t j = 0; replaceable && j < step.inputs; ++j) {
-      const PlannedValue& other = plan.values[static_cast<size_t>(plan.inputs[step.first_in + j])];
+      const PlannedValue& other = plan.values[static_cast<size_t>(plan.operands[step.first + j])];
       replaceable = other.root != in.root || fits(other);
     }
     if (replaceable) return in.root;
@@ -106,7 +105,8 @@ void lay_out(Plan& plan) {
   for (size_t s = 0; s < plan.steps.size(); ++s) {
     for (int32_t r : born[s]) {
       Root& root = plan.roots[static_cast<size_t>(r)];
-      const int32_t out_root = plan.values[static_cast<size_t>(plan.steps[s].out)].root;
+      const Step& step = plan.steps[s];
+      const int32_t out_root = plan.values[static_cast<size_t>(plan.operands[step.first + step.inputs])].root;
       const int32_t replaced = r == out_root ? replaced_input(plan, s) : -1;
       if (replaced >= 0) {
         root.offset = plan.roots[static_cast<size_t>(replaced)].offset;

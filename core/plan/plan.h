@@ -1,56 +1,14 @@
-// Planning: what is pending becomes a graph, the graph becomes steps over laid-out memory, and the steps are
-// kept under the structure they came from. Everything here but run.cpp is pure: a plan can be made, printed
-// and compared without running it.
+// A plan: steps over laid-out memory, kept under the structure they were made from. Everything here but run.cpp
+// and cache.cpp is pure: a plan can be made, printed and compared without running it.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "core/tape.h"
+#include "core/plan/graph.h"
 
 namespace reel::plan {
-
-// ---- The pending part of a tape as data ----
-
-// Values are numbered: 0 .. leaves-1 are leaves, then one for each node in tape order.
-using Id = int32_t;
-
-struct Leaf {
-  DType dtype;
-  Shape shape;
-  Strides strides;
-};
-
-struct GraphNode {
-  const Op* op;
-  Attrs attrs;  // the floats, and the integers of sources, are not part of the structure
-  std::vector<int64_t> list;
-  std::vector<Id> in;
-  DType dtype;
-  Shape shape;
-  bool stays;  // its value outlives the run
-};
-
-struct Graph {
-  std::vector<Leaf> leaves;
-  std::vector<GraphNode> nodes;
-  Id id_of(size_t node) const { return static_cast<Id>(leaves.size() + node); }
-};
-
-// What was found pending: the structure in words (equal words, equal plan) and the tape's nodes that it
-// stands for.
-struct Pending {
-  std::vector<uint64_t> words;
-  uint64_t hash = 0;
-  std::vector<Node*> leaves;
-  std::vector<Node*> nodes;
-  std::vector<bool> stays;  // of nodes
-};
-void read_structure(const std::vector<Node*>& pending, Pending& out);
-Graph graph_of(const Pending& pending);
-
-// ---- A plan ----
 
 enum class Home : uint8_t { leaf, own, scratch };
 
@@ -72,44 +30,74 @@ struct PlannedValue {
 };
 
 enum class Do : uint8_t {
-  call,  // the op's kernel
-  copy,  // in[0] made contiguous
-  zero,  // out = 0
-  put,   // in[0] to its place in out (accumulate), in[1] its ids if any
+  call,   // the op's kernel
+  fused,  // the kernel of several nodes
+  copy,   // in[0] made contiguous
+  zero,   // out = 0
+  put,    // in[0] to its place in out, in[1] its ids if any
 };
 
 struct Step {
   Do what;
-  bool add = false;   // onto what is there
-  int32_t node = -1;  // whose op, attributes and place in the caller's source
-  int32_t part = -1;  // put: which part of the node's list
-  uint32_t first_in = 0, inputs = 0;
-  Id out = -1;
+  bool add = false;     // onto what is there
+  int32_t node = -1;    // whose op and constants
+  int32_t kernel = -1;  // fused: which
+  Place place = {};     // put: where
+  uint32_t first = 0, inputs = 0, outputs = 0;  // of Plan::operands: inputs, then outputs
+};
+
+// What a step needs to know of a node.
+struct PlannedNode {
+  const Op* op;
+  Attrs attrs;  // the floats are those of the run
+  int32_t floats;
+  int32_t origin;
+  std::vector<int64_t> list;
 };
 
 struct Plan {
   std::vector<uint64_t> words;
   uint64_t hash = 0;
   size_t leaves = 0;
-  std::vector<const Op*> ops;        // of nodes
-  std::vector<bool> stays;           // of nodes
+  std::vector<PlannedNode> nodes;
+  std::vector<Fused> kernels;
   std::vector<PlannedValue> values;  // leaves, nodes, then copies
   std::vector<Root> roots;
   std::vector<Step> steps;
-  std::vector<Id> inputs;  // of steps, one after another
+  std::vector<Id> operands;  // of steps, one after another
+  std::vector<Result> results;
+  mutable std::vector<Array> arrays;  // of operands; their memory is that of the last run
   int64_t arena_bytes = 0;
 
   size_t bytes() const;  // roughly what the plan itself occupies
 };
 
-// Passes; each is one file.
+// Where each value of a graph lies: values that are read together lie next to each other in the first place.
+struct Layout {
+  std::vector<PlannedValue> values;  // leaves and nodes; root -1: has no memory yet
+  std::vector<Root> roots;
+  std::vector<bool> placed;  // of graph.inputs: this part of a join lies where the join wants it
+  std::vector<int64_t> copied;  // of nodes: a view that cannot be one looks this far into a contiguous copy; or -1
+};
+Layout place(const Graph& graph);
+
 std::unique_ptr<Plan> lower(const Graph& graph);  // graph to steps: views, copies, sums in place
 void lay_out(Plan& plan);                         // lifetimes and memory
 std::string text(const Plan& plan);               // a line a step
 
+// All passes, in order.
+std::unique_ptr<Plan> make_plan(const Graph& graph);
+
 // ---- Running ----
 
-void run(const Plan& plan, const Pending& pending);
+// What a plan is run on.
+struct Run {
+  std::span<Node* const> leaves;
+  std::span<Node* const> nodes;    // pending: whose constants sources read, and where calls were written
+  std::span<const Floats> floats;  // the constants of this run
+  std::span<Node* const> results = {};  // the nodes that get values, by Result::pending; empty: `nodes`
+};
+void run(const Plan& plan, const Run& run);
 
 // Computes these pending nodes, by a plan seen before or a new one. Where a kernel throws, the call that
 // failed and those that need it are marked failed, the others are pending again.

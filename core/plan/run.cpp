@@ -48,12 +48,12 @@ struct Memory {
   std::vector<std::byte*> base;
   std::vector<Buffer> own;
 
-  Memory(const Plan& plan, const Pending& pending) : base(plan.roots.size()), own(plan.roots.size()) {
+  Memory(const Plan& plan, std::span<Node* const> leaves) : base(plan.roots.size()), own(plan.roots.size()) {
     std::byte* arena = scratch.at_least(plan.arena_bytes);
     for (size_t r = 0; r < plan.roots.size(); ++r) {
       const Root& root = plan.roots[r];
       switch (root.home) {
-        case Home::leaf: base[r] = pending.leaves[static_cast<size_t>(root.leaf)]->array().data; break;
+        case Home::leaf: base[r] = leaves[static_cast<size_t>(root.leaf)]->array().data; break;
         case Home::scratch: base[r] = arena + root.offset; break;
         case Home::own:
           own[r] = Buffer(static_cast<size_t>(root.bytes));
@@ -61,38 +61,61 @@ struct Memory {
           break;
       }
     }
-  }
-
-  Array array(const Plan& plan, Id id) const {
-    const PlannedValue& v = plan.values[static_cast<size_t>(id)];
-    return {base[static_cast<size_t>(v.root)] + v.offset, v.dtype, v.shape, v.strides};
+    for (size_t k = 0; k < plan.operands.size(); ++k) {
+      const PlannedValue& v = plan.values[static_cast<size_t>(plan.operands[k])];
+      plan.arrays[k].data = base[static_cast<size_t>(v.root)] + v.offset;
+    }
   }
 };
 
-void run_step(const Plan& plan, const Step& step, const Memory& memory, const Pending& pending) {
-  Array few[kFewInputs];
-  std::vector<Array> many;
-  Array* in = few;
-  if (step.inputs > kFewInputs) {
-    many.resize(step.inputs);
-    in = many.data();
+void run_fused(const Fused& kernel, std::span<const Array> in, std::span<const Array> out,
+               std::span<const double> scalars) {
+  std::vector<Buffer> rooms;
+  for (size_t k = 0; k < out.size(); ++k) {
+    lanes::Program one = kernel.program;
+    one.outputs.clear();
+    one.code.resize(static_cast<size_t>(kernel.program.outputs[k] - one.inputs) + 1);
+    rooms.emplace_back(static_cast<size_t>(out[k].shape.numel()) * size_of(out[k].dtype));
+    run_pointwise(one, in, {rooms[k].data(), out[k].dtype, out[k].shape, row_major(out[k].shape)}, scalars);
   }
-  for (uint32_t k = 0; k < step.inputs; ++k) in[k] = memory.array(plan, plan.inputs[step.first_in + k]);
-  const Array out = memory.array(plan, step.out);
+  for (size_t k = 0; k < out.size(); ++k) {
+    const Array flat{rooms[k].data(), out[k].dtype, out[k].shape, row_major(out[k].shape)};
+    const auto width = static_cast<int64_t>(size_of(flat.dtype));
+    for (int64_t i = 0; i < flat.shape.numel(); ++i) {
+      int64_t rest = i, at = 0;
+      for (int axis = flat.shape.rank(); axis-- > 0;) {
+        at += rest % flat.shape[axis] * out[k].stride(axis);
+        rest /= flat.shape[axis];
+      }
+      std::memcpy(out[k].data + at * width, flat.data + i * width, static_cast<size_t>(width));
+    }
+  }
+}
+
+void run_step(const Plan& plan, const Step& step, const Run& run) {
+  const Array* in = plan.arrays.data() + step.first;
+  const Array* out = in + step.inputs;
   switch (step.what) {
-    case Do::copy: return copy(in[0], out);
+    case Do::copy: return copy(in[0], *out);
     case Do::zero:
-      std::memset(out.data, 0, static_cast<size_t>(out.shape.numel()) * size_of(out.dtype));
+      std::memset(out->data, 0, static_cast<size_t>(out->shape.numel()) * size_of(out->dtype));
       return;
-    case Do::put: {
-      const Node* node = pending.nodes[static_cast<size_t>(step.node)];
-      put(in[0], place_of(*node->list, static_cast<size_t>(step.part)), step.inputs > 1 ? &in[1] : nullptr,
-          out, step.add);
-      return;
+    case Do::put: return put(in[0], step.place, step.inputs > 1 ? &in[1] : nullptr, *out, step.add);
+    case Do::fused: {
+      const Fused& kernel = plan.kernels[static_cast<size_t>(step.kernel)];
+      static thread_local std::vector<double> scalars;
+      scalars.clear();
+      for (const auto& [floats, which] : kernel.scalars) {
+        scalars.push_back(floats < 0 ? 0 : run.floats[static_cast<size_t>(floats)][which]);
+      }
+      return run_fused(kernel, {in, step.inputs}, {out, step.outputs}, scalars);
     }
     case Do::call: {
-      const Node* node = pending.nodes[static_cast<size_t>(step.node)];
-      run_call({*node->op, node->attrs, list_of(node), {in, step.inputs}, out, step.add});
+      const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];
+      Attrs attrs = node.attrs;
+      if (node.floats >= 0) attrs.f = run.floats[static_cast<size_t>(node.floats)];
+      if (node.op->kind == Kind::source && node.origin >= 0) attrs.i = run.nodes[static_cast<size_t>(node.origin)]->attrs.i;
+      run_call({*node.op, attrs, node.list, {in, step.inputs}, *out, step.add});
       return;
     }
   }
@@ -167,33 +190,35 @@ void run_alone(Node* node) {
   if (!node->requires_grad) tape.drop_inputs(node);
 }
 
-void run(const Plan& plan, const Pending& pending) {
-  const Memory memory(plan, pending);
+void run(const Plan& plan, const Run& run) {
+  const Memory memory(plan, run.leaves);
   const Step* current = nullptr;
   try {
     for (const Step& step : plan.steps) {
       current = &step;
-      run_step(plan, step, memory, pending);
+      run_step(plan, step, run);
     }
   } catch (const Error& e) {
-    const auto k = static_cast<size_t>(current->node);
-    if (current->node < 0) throw;
-    pending.nodes[k]->state = State::failed;
-    throw Error(e.what() + at(pending.nodes[k]->where));
+    const int32_t origin = current->node < 0 ? -1 : plan.nodes[static_cast<size_t>(current->node)].origin;
+    if (origin < 0) throw;
+    Node* node = run.nodes[static_cast<size_t>(origin)];
+    node->state = State::failed;
+    throw Error(e.what() + at(node->where));
   }
-  for (size_t k = 0; k < pending.nodes.size(); ++k) {
-    if (!plan.stays[k]) continue;
-    const PlannedValue& v = plan.values[plan.leaves + k];
+  for (const Result& r : plan.results) {
+    const PlannedValue& v = plan.values[static_cast<size_t>(r.id)];
     const auto root = static_cast<size_t>(v.root);
-    const auto width = static_cast<int64_t>(size_of(v.dtype));
-    auto value = std::make_unique<Value>(Value{memory.own[root], v.offset / width, v.strides});
+    auto value = std::make_unique<Value>(
+        Value{memory.own[root], v.offset / static_cast<int64_t>(size_of(v.dtype)), v.strides});
     if (plan.roots[root].home == Home::leaf) {
-      const Value& leaf = *pending.leaves[static_cast<size_t>(plan.roots[root].leaf)]->value;
+      const Value& leaf = *run.leaves[static_cast<size_t>(plan.roots[root].leaf)]->value;
       value->buffer = leaf.buffer;
       value->offset += leaf.offset;
     }
-    pending.nodes[k]->value = std::move(value);
-    pending.nodes[k]->state = State::ready;
+    Node* node = run.results.empty() ? run.nodes[static_cast<size_t>(r.pending)]
+                                     : run.results[static_cast<size_t>(r.pending)];
+    node->value = std::move(value);
+    node->state = State::ready;
   }
 }
 

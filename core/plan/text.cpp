@@ -9,7 +9,7 @@ std::string name(const Plan& plan, Id id) {
   const auto k = static_cast<size_t>(id);
   if (k < plan.leaves) return fmt::format("leaf{}", k);
   const size_t node = k - plan.leaves;
-  return node < plan.ops.size() ? fmt::format("%{}", node) : fmt::format("copy{}", node - plan.ops.size());
+  return node < plan.nodes.size() ? fmt::format("%{}", node) : fmt::format("copy{}", node - plan.nodes.size());
 }
 
 std::string place(const Plan& plan, Id id) {
@@ -25,22 +25,37 @@ std::string place(const Plan& plan, Id id) {
 
 }  // namespace
 
+namespace {
+
+std::string what(const Plan& plan, const Step& step) {
+  switch (step.what) {
+    case Do::call: return std::string(plan.nodes[static_cast<size_t>(step.node)].op->name);
+    case Do::fused: {
+      const Fused& kernel = plan.kernels[static_cast<size_t>(step.kernel)];
+      return fmt::format("fused {} instructions over {},", kernel.program.code.size(), kernel.space);
+    }
+    case Do::copy: return "copy";
+    case Do::zero: return "zero";
+    case Do::put: return step.place.at == Place::At::slice ? fmt::format("at {} of axis {}", step.place.begin, step.place.axis) : step.place.at == Place::At::rows ? "rows" : "whole";
+  }
+  return {};
+}
+
+}  // namespace
+
 std::string text(const Plan& plan) {
   std::string out = fmt::format("plan: {} leaves, {} nodes, {} steps, arena {} bytes\n", plan.leaves,
-                                plan.ops.size(), plan.steps.size(), plan.arena_bytes);
+                                plan.nodes.size(), plan.steps.size(), plan.arena_bytes);
   for (const Step& step : plan.steps) {
-    const PlannedValue& v = plan.values[static_cast<size_t>(step.out)];
-    std::string line = fmt::format("{} {} {}", name(plan, step.out), name_of(v.dtype), v.shape);
-    line += step.add ? " += " : " = ";
-    switch (step.what) {
-      case Do::call: line += plan.ops[static_cast<size_t>(step.node)]->name; break;
-      case Do::copy: line += "copy"; break;
-      case Do::zero: line += "zero"; break;
-      case Do::put: line += fmt::format("part {}", step.part); break;
+    std::string left, right, places;
+    for (uint32_t k = 0; k < step.outputs; ++k) {
+      const Id id = plan.operands[step.first + step.inputs + k];
+      const PlannedValue& v = plan.values[static_cast<size_t>(id)];
+      left += fmt::format("{}{} {} {}", k ? ", " : "", name(plan, id), name_of(v.dtype), v.shape);
+      places += fmt::format("{}{}", k ? ", " : "  ", place(plan, id));
     }
-    for (uint32_t k = 0; k < step.inputs; ++k)
-      line += fmt::format(" {}", name(plan, plan.inputs[step.first_in + k]));
-    out += fmt::format("{}  {}\n", line, place(plan, step.out));
+    for (uint32_t k = 0; k < step.inputs; ++k) right += fmt::format(" {}", name(plan, plan.operands[step.first + k]));
+    out += fmt::format("{} {} {}{}{}\n", left, step.add ? "+=" : "=", what(plan, step), right, places);
   }
   return out;
 }

@@ -1,0 +1,148 @@
+#include "core/plan/graph.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "core/plan/plan.h"
+
+namespace reel::plan {
+
+Id Graph::add(GraphNode node, std::span<const Id> in, std::span<const int64_t> constants) {
+  node.first_in = static_cast<uint32_t>(inputs.size());
+  node.inputs = static_cast<uint32_t>(in.size());
+  node.first_list = static_cast<uint32_t>(list.size());
+  node.list_size = static_cast<uint32_t>(constants.size());
+  inputs.insert(inputs.end(), in.begin(), in.end());
+  list.insert(list.end(), constants.begin(), constants.end());
+  nodes.push_back(node);
+  return id_of(nodes.size() - 1);
+}
+
+std::vector<uint32_t> Graph::readers() const {
+  std::vector<uint32_t> count(nodes.size(), 0);
+  for (const GraphNode& n : nodes) {
+    for (Id id : in(n)) {
+      if (is_node(id)) ++count[node_of(id)];
+    }
+  }
+  return count;
+}
+
+Graph graph_of(const Pending& pending) {
+  Graph graph;
+  for (const Node* n : pending.leaves) graph.leaves.push_back({n->dtype, n->shape, n->value->strides});
+  graph.nodes.reserve(pending.nodes.size());
+  std::vector<Id> in;
+  for (size_t k = 0; k < pending.nodes.size(); ++k) {
+    const Node* n = pending.nodes[k];
+    GraphNode node{.op = n->op,
+                   .i = n->attrs.i,
+                   .floats = pending.floats_of[k],
+                   .origin = static_cast<int32_t>(k),
+                   .dtype = n->dtype,
+                   .stays = pending.stays[k],
+                   .shape = n->shape};
+    in.clear();
+    for (uint32_t j = 0; j < n->inputs; ++j) {
+      const Node* input = n->in[j];
+      in.push_back(input->state == State::pending ? graph.id_of(static_cast<size_t>(input->index))
+                                                  : static_cast<Id>(input->index));
+    }
+    const Id id = graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
+    if (node.stays) graph.results.push_back({static_cast<int32_t>(k), id});
+  }
+  return graph;
+}
+
+Rewrite::Rewrite(const Graph& from) : from_(from) {
+  to.leaves = from.leaves;
+  to.nodes.reserve(from.nodes.size());
+  to.inputs.reserve(from.inputs.size());
+  to.list.reserve(from.list.size());
+  now_.resize(from.leaves.size() + from.nodes.size(), -1);
+  for (size_t k = 0; k < from.leaves.size(); ++k) now_[k] = static_cast<Id>(k);
+}
+
+Id Rewrite::keep(size_t k) {
+  const GraphNode& n = from_.nodes[k];
+  room_.clear();
+  for (Id id : from_.in(n)) room_.push_back(now(id));
+  const Id id = to.add(n, room_, from_.list_of(n));
+  set(from_.id_of(k), id);
+  return id;
+}
+
+Graph Rewrite::done() {
+  for (GraphNode& n : to.nodes) n.stays = false;
+  for (const Result& r : from_.results) {
+    const Id id = now(r.id);
+    to.results.push_back({r.pending, id});
+    if (to.is_node(id)) to.nodes[to.node_of(id)].stays = true;
+  }
+  return std::move(to);
+}
+
+// ---- Which passes are on ----
+
+namespace {
+
+struct Name {
+  std::string_view name;
+  bool Passes::*on;
+};
+constexpr Name kNames[] = {
+    {"prune", &Passes::prune}, {"commute", &Passes::commute},     {"batch", &Passes::batch},
+    {"accumulate", &Passes::accumulate}, {"fuse", &Passes::fuse}, {"pack", &Passes::pack},
+    {"place", &Passes::place}, {"split", &Passes::split},         {"recompute", &Passes::recompute}};
+
+// "-fuse,-batch", or "" for all, or "none".
+Passes parse(std::string_view text) {
+  Passes passes;
+  while (!text.empty()) {
+    const size_t comma = std::min(text.find(','), text.size());
+    std::string_view word = text.substr(0, comma);
+    text.remove_prefix(std::min(comma + 1, text.size()));
+    if (word == "none") {
+      for (const Name& n : kNames) passes.*n.on = false;
+      continue;
+    }
+    const bool off = word.starts_with('-');
+    if (off || word.starts_with('+')) word.remove_prefix(1);
+    bool known = false;
+    for (const Name& n : kNames) {
+      if (n.name != word) continue;
+      passes.*n.on = !off;
+      known = true;
+    }
+    if (!known) {
+      fail("REEL_PLAN: '{}' is no pass: want none, or names with + or - before them, of prune, commute, "
+           "batch, accumulate, fuse, pack, place, split, recompute",
+           word);
+    }
+  }
+  return passes;
+}
+
+Passes& present() {
+  static thread_local Passes passes = [] {
+    const char* text = std::getenv("REEL_PLAN");
+    return parse(text ? text : "");
+  }();
+  return passes;
+}
+
+}  // namespace
+
+const Passes& passes() { return present(); }
+
+uint64_t Passes::bits() const {
+  uint64_t bits = 0;
+  for (const Name& n : kNames) bits = bits << 1 | static_cast<uint64_t>(this->*n.on);
+  return bits;
+}
+
+}  // namespace reel::plan
+
+namespace reel {
+void set_plan_passes(std::string_view text) { plan::present() = plan::parse(text); }
+}  // namespace reel

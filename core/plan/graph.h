@@ -1,0 +1,129 @@
+// What is pending, as data: a graph that passes rewrite, and the structure that identifies it.
+#pragma once
+
+#include <array>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/tape.h"
+
+namespace reel::plan {
+
+// Values are numbered: 0 .. leaves-1 are leaves, then one for each node. Inputs come before their readers.
+using Id = int32_t;
+
+struct Leaf {
+  DType dtype;
+  Shape shape;
+  Strides strides;
+};
+
+using Floats = std::array<double, 2>;
+
+struct GraphNode {
+  const Op* op = nullptr;
+  std::array<int64_t, 3> i{};  // the call's integers (of a source: those of `origin`, when the plan runs)
+  int32_t floats = -1;         // which of the run's Floats it reads; -1 where all are 0
+  int32_t origin = -1;         // the pending node it comes from: its place in the caller's source
+  int32_t kernel = -1;         // the fused kernel that computes it
+  DType dtype = DType::f32;
+  bool stays = false;  // its value outlives the run
+  Shape shape = {};
+  uint32_t first_in = 0, inputs = 0;
+  uint32_t first_list = 0, list_size = 0;
+};
+
+// Several pointwise nodes that run as one program over `space`; those of their results that others read are
+// written.
+struct Fused {
+  lanes::Program program;
+  Shape space;
+  std::vector<Id> in;
+  std::vector<Id> out;                               // in the order of program.outputs
+  std::vector<std::pair<int32_t, uint8_t>> scalars;  // (which floats, which of the two), as the program counts
+};
+
+// A value that outlives the run, and the pending node whose value it is.
+struct Result {
+  int32_t pending;
+  Id id;
+};
+
+struct Graph {
+  std::vector<Leaf> leaves;
+  std::vector<GraphNode> nodes;
+  std::vector<Fused> kernels;
+  std::vector<Result> results;
+  std::vector<Id> inputs;      // of nodes, one after another
+  std::vector<int64_t> list;   // their constants
+  std::vector<int64_t> order;  // of nodes: when they run; empty: one after another
+
+  Id id_of(size_t node) const { return static_cast<Id>(leaves.size() + node); }
+  bool is_node(Id id) const { return id >= static_cast<Id>(leaves.size()); }
+  size_t node_of(Id id) const { return static_cast<size_t>(id) - leaves.size(); }
+  const GraphNode& node(Id id) const { return nodes[node_of(id)]; }
+  const Shape& shape(Id id) const {
+    return is_node(id) ? node(id).shape : leaves[static_cast<size_t>(id)].shape;
+  }
+  DType dtype(Id id) const { return is_node(id) ? node(id).dtype : leaves[static_cast<size_t>(id)].dtype; }
+  std::span<const Id> in(const GraphNode& n) const { return {inputs.data() + n.first_in, n.inputs}; }
+  std::span<const int64_t> list_of(const GraphNode& n) const {
+    return {list.data() + n.first_list, n.list_size};
+  }
+  // Appends a node over these inputs and constants, which are not this graph's own vectors.
+  Id add(GraphNode node, std::span<const Id> in, std::span<const int64_t> list = {});
+  // How often each node is read by other nodes.
+  std::vector<uint32_t> readers() const;
+};
+
+// What was found pending: the structure in words (equal words, equal plan) and the tape's nodes that it
+// stands for.
+struct Pending {
+  std::vector<uint64_t> words;
+  uint64_t hash = 0;
+  std::vector<Node*> leaves;
+  std::vector<Node*> nodes;
+  std::vector<bool> stays;         // of nodes
+  std::vector<Floats> floats;      // the different ones among the calls' constants
+  std::vector<int32_t> floats_of;  // of nodes: which; -1 where all are 0
+  bool open = false;               // a computed value is read whose history still waits for a backward()
+};
+void read_structure(const std::vector<Node*>& pending, Pending& out, const Node* differentiated = nullptr);
+Graph graph_of(const Pending& pending);
+
+// ---- The passes: each a file, from graph to graph. What stays is kept. ----
+
+struct Passes {
+  bool prune = true, commute = true, batch = true, accumulate = true, fuse = true, pack = true, place = true,
+       split = true, recompute = true;
+  uint64_t bits() const;
+};
+// Those that are on: all but the ones that REEL_PLAN=-fuse,-batch or set_plan_passes() switched off.
+const Passes& passes();
+
+Graph prune(const Graph& graph);      // equal nodes become one, dead ones none
+Graph sink(const Graph& graph);       // a slice of a pointwise result becomes a pointwise result of slices
+Graph join_sums(const Graph& graph);  // a sum of products becomes one product of joined rows
+void fuse(Graph& graph);              // pointwise nodes become kernels
+
+// A graph built beside the old one, and where each old value went.
+class Rewrite {
+ public:
+  explicit Rewrite(const Graph& from);
+  Id now(Id old) const { return now_[static_cast<size_t>(old)]; }
+  void set(Id old, Id now) { now_[static_cast<size_t>(old)] = now; }
+  // The k-th node as it was, over its inputs as they are now.
+  Id keep(size_t k);
+  Graph done();
+
+  Graph to;
+
+ private:
+  const Graph& from_;
+  std::vector<Id> now_;
+  std::vector<Id> room_;
+};
+
+}  // namespace reel::plan

@@ -1,0 +1,78 @@
+// prune: equal nodes become one, and nodes whose value nobody needs none.
+#include <unordered_map>
+
+#include "core/plan/graph.h"
+#include "core/structural.h"
+
+namespace reel::plan {
+
+namespace {
+
+uint64_t mix(uint64_t h, uint64_t word) {
+  h = (h ^ word) * 0x9e3779b97f4a7c15u;
+  return h ^ (h >> 29);
+}
+
+// Sources are equal only where they draw nothing: full() is, random numbers are not.
+bool comparable(const GraphNode& n) { return n.op->kind != Kind::source || n.op == &full_op; }
+
+uint64_t hash_of(const GraphNode& n, std::span<const Id> in, std::span<const int64_t> list) {
+  uint64_t h = reinterpret_cast<uintptr_t>(n.op);
+  h = mix(h, static_cast<uint64_t>(n.floats) << 8 | static_cast<uint64_t>(n.dtype));
+  for (int64_t i : n.i) h = mix(h, static_cast<uint64_t>(i));
+  for (int64_t d : n.shape) h = mix(h, static_cast<uint64_t>(d));
+  for (Id id : in) h = mix(h, static_cast<uint64_t>(id));
+  for (int64_t i : list) h = mix(h, static_cast<uint64_t>(i));
+  return h;
+}
+
+bool equal(const Graph& graph, const GraphNode& a, const GraphNode& b) {
+  return a.op == b.op && a.i == b.i && a.floats == b.floats && a.dtype == b.dtype && a.shape == b.shape &&
+         std::ranges::equal(graph.in(a), graph.in(b)) && std::ranges::equal(graph.list_of(a), graph.list_of(b));
+}
+
+// Whether a node's value is needed, by what stays or by a needed node.
+std::vector<bool> needed(const Graph& graph) {
+  std::vector<bool> needed(graph.nodes.size(), false);
+  for (const Result& r : graph.results) {
+    if (graph.is_node(r.id)) needed[graph.node_of(r.id)] = true;
+  }
+  for (size_t k = graph.nodes.size(); k-- > 0;) {
+    if (!needed[k]) continue;
+    for (Id id : graph.in(graph.nodes[k])) {
+      if (graph.is_node(id)) needed[graph.node_of(id)] = true;
+    }
+  }
+  return needed;
+}
+
+}  // namespace
+
+Graph prune(const Graph& graph) {
+  const std::vector<bool> alive = needed(graph);
+  Rewrite rewrite(graph);
+  std::unordered_multimap<uint64_t, Id> known;
+  known.reserve(graph.nodes.size());
+  for (size_t k = 0; k < graph.nodes.size(); ++k) {
+    if (!alive[k]) continue;
+    const Id id = rewrite.keep(k);
+    const GraphNode& n = rewrite.to.node(id);
+    if (!comparable(n)) continue;
+    const uint64_t hash = hash_of(n, rewrite.to.in(n), rewrite.to.list_of(n));
+    const auto [first, last] = known.equal_range(hash);
+    const auto twin = std::find_if(first, last, [&](const auto& e) {
+      return equal(rewrite.to, rewrite.to.node(e.second), n);
+    });
+    if (twin == last) {
+      known.emplace(hash, id);
+      continue;
+    }
+    rewrite.to.inputs.resize(n.first_in);
+    rewrite.to.list.resize(n.first_list);
+    rewrite.to.nodes.pop_back();
+    rewrite.set(graph.id_of(k), twin->second);
+  }
+  return rewrite.done();
+}
+
+}  // namespace reel::plan
