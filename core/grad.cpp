@@ -2,6 +2,7 @@
 // added up.
 #include <algorithm>
 
+#include "core/grad.h"
 #include "core/plan/plan.h"
 #include "core/structural.h"
 #include "core/tape.h"
@@ -188,14 +189,30 @@ Tensor grad(const Tensor& output, const Tensor& wrt, const GradOptions& options,
   return grad(Tensors{output}, Tensors{wrt}, options, where)[0];
 }
 
+Gradients differentiate(const Tensor& loss, Where where) {
+  Differentiation d(false, where);
+  d.seed(loss, full(loss.shape(), 1, loss.dtype()));
+  d.run();
+  Gradients gradients;
+  for (Node* variable : d.variables()) gradients.of.emplace_back(variable, d.cotangent(variable));
+  gradients.visited = d.visited();
+  return gradients;
+}
+
 void Tensor::backward(Where where) const { backward({}, {}, where); }
 
 void Tensor::backward(const Tensor& cotangent, BackwardOptions options, Where where) const {
+  const Node* node = checked(*this, "backward", where);
+  Tape& tape = Tape::current();
+  const bool plain = !cotangent.defined() && !options.retain_graph && !options.create_graph;
+  if (plain && numel() == 1 && node->requires_grad && node->state == State::pending &&
+      plan::run_backward(tape, *this, where)) {
+    return;
+  }
   Tensor seed = cotangent_for(*this, &cotangent, "backward", where);
   if (!requires_grad()) {
     fail("[backward] the tensor depends on no variable that requires a gradient{}", at(where));
   }
-  Tape& tape = Tape::current();
   std::vector<std::pair<Tensor, Tensor>> before;  // variables and what .grad was, should the computation fail
   {
     Differentiation d(options.create_graph, where);

@@ -62,12 +62,16 @@ Node* Tape::allocate() {
 
 Node* Tape::leaf(DType dtype, const Shape& shape) {
   const auto bytes = static_cast<size_t>(checked_numel(shape)) * size_of(dtype);
-  auto value = std::make_unique<Value>(Value{Buffer(bytes), 0, row_major(shape)});
+  return constant(dtype, shape, {Buffer(bytes), 0, row_major(shape)});
+}
+
+Node* Tape::constant(DType dtype, const Shape& shape, Value value) {
+  auto held = std::make_unique<Value>(std::move(value));
   Node* node = allocate();
   node->state = State::ready;
   node->dtype = dtype;
   node->shape = shape;
-  node->value = std::move(value);
+  node->value = std::move(held);
   return node;
 }
 
@@ -213,6 +217,21 @@ void Tape::no_longer_pending(Node* node) {
   pending_[static_cast<size_t>(node->pending_at)] = nullptr;
   node->pending_at = -1;
   ++pending_dead_;
+}
+
+std::vector<Node*> Tape::take_pending() {
+  compact_pending();
+  std::vector<Node*> nodes;
+  nodes.swap(pending_);
+  for (Node* n : nodes) n->pending_at = -1;
+  return nodes;
+}
+
+void Tape::restore_pending(const std::vector<Node*>& nodes) {
+  compact_pending();
+  const std::vector<Node*> newer = take_pending();
+  for (Node* n : nodes) add_pending(n);
+  for (Node* n : newer) add_pending(n);
 }
 
 void Tape::flush() {

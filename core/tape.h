@@ -73,12 +73,16 @@ class Tape {
   static Tape& current();  // the calling thread's
 
   Node* leaf(DType dtype, const Shape& shape);
+  Node* constant(DType dtype, const Shape& shape, Value value);
   Node* call(const Op& op, std::span<Node* const> in, Call&& call, Where where);
   void make_variable(Node* node);
 
   // Computes all pending nodes. Those marked `released` lose their history afterwards.
   void flush();
   const std::vector<Node*>& pending() const { return pending_; }  // with gaps (null) where nodes died
+  // All that is pending, in tape order, and no longer in the tape's list; restore_pending takes it back.
+  std::vector<Node*> take_pending();
+  void restore_pending(const std::vector<Node*>& nodes);
   void add_pending(Node* node);
   void no_longer_pending(Node* node);
   void drop_inputs(Node* node);

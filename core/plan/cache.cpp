@@ -2,7 +2,7 @@
 #include <list>
 #include <unordered_map>
 
-#include "core/plan/plan.h"
+#include "core/plan/cache.h"
 #include "core/plan/run.h"
 
 namespace reel::plan {
@@ -15,20 +15,20 @@ constexpr size_t kMostBytes = size_t{128} << 20;
 class Cache {
  public:
   // The plan for what is pending; made where its structure is new.
-  const Plan& find(const Pending& pending) {
+  std::shared_ptr<const Plan> find(const Pending& pending) {
     for (auto [it, end] = index_.equal_range(pending.hash); it != end; ++it) {
       const auto plan = it->second;
       if ((*plan)->words != pending.words) continue;
       ++stats_.plans_found;
       order_.splice(order_.begin(), order_, plan);
-      return *order_.front();
+      return order_.front();
     }
     ++stats_.plans_built;
     order_.push_front(make(pending));
     bytes_ += order_.front()->bytes();
     index_.emplace(pending.hash, order_.begin());
     while (order_.size() > 1 && (order_.size() > kMostPlans || bytes_ > kMostBytes)) drop_oldest();
-    return *order_.front();
+    return order_.front();
   }
 
   // A plan larger than a cache should hold is not kept beyond its run.
@@ -43,6 +43,8 @@ class Cache {
     return stats;
   }
 
+  void found() { ++stats_.plans_found; }
+
   static std::unique_ptr<Plan> make(const Pending& pending) {
     std::unique_ptr<Plan> plan = make_plan(graph_of(pending));
     plan->words = pending.words;
@@ -51,7 +53,7 @@ class Cache {
   }
 
  private:
-  using Order = std::list<std::unique_ptr<Plan>>;
+  using Order = std::list<std::shared_ptr<const Plan>>;
 
   void drop_oldest() {
     const auto last = std::prev(order_.end());
@@ -91,15 +93,6 @@ void after_failure(Tape& tape, const std::vector<Node*>& nodes) {
   for (Node* n : nodes) Tape::release(n);
 }
 
-// Nodes forget their inputs, unless a gradient may still be asked for.
-void after_success(Tape& tape, const Pending& run) {
-  for (size_t k = run.nodes.size(); k-- > 0;) {
-    if (!run.stays[k]) continue;  // freed already, by the last that read it
-    Node* n = run.nodes[k];
-    if (!n->requires_grad || n->released) tape.drop_inputs(n);
-  }
-}
-
 }  // namespace
 
 size_t Plan::bytes() const {
@@ -107,18 +100,39 @@ size_t Plan::bytes() const {
          steps.size() * sizeof(Step) + operands.size() * (sizeof(Id) + sizeof(Array)) + nodes.size() * sizeof(PlannedNode);
 }
 
+std::shared_ptr<const Plan> find_plan(const Pending& pending) { return cache.find(pending); }
+void count_plan_found() { cache.found(); }
+
+// Nodes forget their inputs, unless a gradient may still be asked for.
+void release_history(Tape& tape, const Pending& now) {
+  for (size_t k = now.nodes.size(); k-- > 0;) {
+    if (!now.stays[k]) continue;  // freed already, by the last that read it
+    Node* n = now.nodes[k];
+    if (now.passed[k]) n->released = true;
+    if (!n->requires_grad || n->released) tape.drop_inputs(n);
+  }
+}
+
 void run_pending(Tape& tape, const std::vector<Node*>& pending) {
   Pending run_now;
   std::swap(run_now, scratch);  // its vectors keep their memory from run to run
   read_structure(pending, run_now);
+  Node* failed = nullptr;
   try {
-    run(cache.find(run_now), {run_now.leaves, run_now.nodes, run_now.floats});
+    const auto plan = cache.find(run_now);
+    std::vector<Value> values = run(*plan, {run_now.leaves, run_now.nodes, run_now.floats}, &failed);
+    for (size_t r = 0; r < values.size(); ++r) {
+      Node* node = run_now.nodes[static_cast<size_t>(plan->results[r].pending)];
+      node->value = std::make_unique<Value>(std::move(values[r]));
+      node->state = State::ready;
+    }
     cache.trim();
   } catch (...) {
+    if (failed) failed->state = State::failed;
     after_failure(tape, run_now.nodes);
     throw;
   }
-  after_success(tape, run_now);
+  release_history(tape, run_now);
   if (run_now.words.capacity() < (size_t{1} << 20)) std::swap(run_now, scratch);
 }
 

@@ -86,11 +86,12 @@ struct Pending {
   std::vector<Node*> leaves;
   std::vector<Node*> nodes;
   std::vector<bool> stays;         // of nodes
+  std::vector<bool> passed;        // of nodes: the backward() to come passes through it
   std::vector<Floats> floats;      // the different ones among the calls' constants
   std::vector<int32_t> floats_of;  // of nodes: which; -1 where all are 0
   bool open = false;               // a computed value is read whose history still waits for a backward()
 };
-void read_structure(const std::vector<Node*>& pending, Pending& out, const Node* differentiated = nullptr);
+void read_structure(const std::vector<Node*>& pending, Pending& out, const Node* loss = nullptr);
 Graph graph_of(const Pending& pending);
 
 // ---- The passes: each a file, from graph to graph. What stays is kept. ----

@@ -93,15 +93,20 @@ std::unique_ptr<Plan> make_plan(const Graph& graph);
 // What a plan is run on.
 struct Run {
   std::span<Node* const> leaves;
-  std::span<Node* const> nodes;    // pending: whose constants sources read, and where calls were written
-  std::span<const Floats> floats;  // the constants of this run
-  std::span<Node* const> results = {};  // the nodes that get values, by Result::pending; empty: `nodes`
+  std::span<Node* const> nodes;           // pending: whose constants sources read
+  std::span<const Floats> floats;         // the constants of this run
+  std::span<const int32_t> origins = {};  // which of `nodes` is the plan's k-th pending node; empty: the k-th
+  Node* node(int32_t origin) const;       // null where there is none
 };
-void run(const Plan& plan, const Run& run);
+// The values of plan.results. Where a kernel throws, `failed` is the node whose call it was, if there is one.
+std::vector<Value> run(const Plan& plan, const Run& run, Node** failed = nullptr);
 
 // Computes these pending nodes, by a plan seen before or a new one. Where a kernel throws, the call that
 // failed and those that need it are marked failed, the others are pending again.
 void run_pending(Tape& tape, const std::vector<Node*>& pending);
+// Computes all that is pending and adds d loss / d variable to the gradients, where none of it was computed
+// before; false, and nothing done, where it cannot.
+bool run_backward(Tape& tape, const Tensor& loss, Where where);
 std::string pending_text(const std::vector<Node*>& pending);
 TapeStats cache_stats();
 

@@ -114,7 +114,9 @@ void run_step(const Plan& plan, const Step& step, const Run& run) {
       const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];
       Attrs attrs = node.attrs;
       if (node.floats >= 0) attrs.f = run.floats[static_cast<size_t>(node.floats)];
-      if (node.op->kind == Kind::source && node.origin >= 0) attrs.i = run.nodes[static_cast<size_t>(node.origin)]->attrs.i;
+      if (node.op->kind == Kind::source) {
+        if (const Node* origin = run.node(node.origin)) attrs.i = origin->attrs.i;
+      }
       run_call({*node.op, attrs, node.list, {in, step.inputs}, *out, step.add});
       return;
     }
@@ -190,7 +192,12 @@ void run_alone(Node* node) {
   if (!node->requires_grad) tape.drop_inputs(node);
 }
 
-void run(const Plan& plan, const Run& run) {
+Node* Run::node(int32_t origin) const {
+  if (origin >= 0 && !origins.empty()) origin = origins[static_cast<size_t>(origin)];
+  return origin < 0 ? nullptr : nodes[static_cast<size_t>(origin)];
+}
+
+std::vector<Value> run(const Plan& plan, const Run& run, Node** failed) {
   const Memory memory(plan, run.leaves);
   const Step* current = nullptr;
   try {
@@ -199,27 +206,25 @@ void run(const Plan& plan, const Run& run) {
       run_step(plan, step, run);
     }
   } catch (const Error& e) {
-    const int32_t origin = current->node < 0 ? -1 : plan.nodes[static_cast<size_t>(current->node)].origin;
-    if (origin < 0) throw;
-    Node* node = run.nodes[static_cast<size_t>(origin)];
-    node->state = State::failed;
+    Node* node = current->node < 0 ? nullptr : run.node(plan.nodes[static_cast<size_t>(current->node)].origin);
+    if (!node) throw;
+    if (failed) *failed = node;
     throw Error(e.what() + at(node->where));
   }
+  std::vector<Value> values;
+  values.reserve(plan.results.size());
   for (const Result& r : plan.results) {
     const PlannedValue& v = plan.values[static_cast<size_t>(r.id)];
     const auto root = static_cast<size_t>(v.root);
-    auto value = std::make_unique<Value>(
-        Value{memory.own[root], v.offset / static_cast<int64_t>(size_of(v.dtype)), v.strides});
+    Value value{memory.own[root], v.offset / static_cast<int64_t>(size_of(v.dtype)), v.strides};
     if (plan.roots[root].home == Home::leaf) {
       const Value& leaf = *run.leaves[static_cast<size_t>(plan.roots[root].leaf)]->value;
-      value->buffer = leaf.buffer;
-      value->offset += leaf.offset;
+      value.buffer = leaf.buffer;
+      value.offset += leaf.offset;
     }
-    Node* node = run.results.empty() ? run.nodes[static_cast<size_t>(r.pending)]
-                                     : run.results[static_cast<size_t>(r.pending)];
-    node->value = std::move(value);
-    node->state = State::ready;
+    values.push_back(std::move(value));
   }
+  return values;
 }
 
 }  // namespace reel::plan

@@ -110,13 +110,13 @@ void read_structure(const std::vector<Node*>& pending, Pending& out, const Node*
     n->index = static_cast<int64_t>(out.nodes.size());
     out.nodes.push_back(n);
   }
-  const std::vector<bool> passed = passed_by(loss, out.nodes);
+  out.passed = passed_by(loss, out.nodes);
   // A value stays where a handle holds it, or a later call that stays and may still be differentiated.
   out.stays.assign(out.nodes.size(), false);
   for (size_t k = out.nodes.size(); k-- > 0;) {
     const Node* n = out.nodes[k];
     if (n->handles > 0) out.stays[k] = true;
-    if (!out.stays[k] || !holds_inputs(n) || passed[k]) continue;
+    if (!out.stays[k] || !holds_inputs(n) || out.passed[k]) continue;
     for (uint32_t i = 0; i < n->inputs; ++i) {
       if (n->in[i]->state == State::pending) out.stays[static_cast<size_t>(n->in[i]->index)] = true;
     }
@@ -133,7 +133,7 @@ void read_structure(const std::vector<Node*>& pending, Pending& out, const Node*
         out.words.push_back(static_cast<uint64_t>(input->index) << 1);
         continue;
       }
-      out.open = out.open || (passed[k] && input->requires_grad && (input->op || !input->owner));
+      out.open = out.open || (out.passed[k] && input->requires_grad && (input->op || !input->owner));
       // A leaf is numbered where it is first met; `index` says which number, if it is one of this run.
       const auto known = static_cast<size_t>(input->index);
       if (input->index < 0 || known >= out.leaves.size() || out.leaves[known] != input) {

@@ -1,0 +1,18 @@
+// What differentiation offers to the planner.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "core/tape.h"
+
+namespace reel {
+
+// The gradients of a loss of one element, recorded on the tape: one for each variable that it depends on.
+struct Gradients {
+  std::vector<std::pair<Node*, Tensor>> of;  // variable, sum
+  std::vector<Node*> visited;                // the nodes whose gradient rules were asked
+};
+Gradients differentiate(const Tensor& loss, Where where);
+
+}  // namespace reel

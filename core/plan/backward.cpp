@@ -1,0 +1,251 @@
+// backward() on a graph of which nothing is computed yet: the forward pass is planned and differentiated as one,
+// and found as one when its structure comes again, so that no gradient rule is asked twice.
+//
+// On first sight the graph is rewritten (batch, commute), recorded anew, differentiated, and planned together
+// with its gradient. What is kept is the plan and a recipe: which of its leaves are which of the caller's, and
+// where its results go.
+#include <bit>
+#include <list>
+#include <unordered_map>
+
+#include "core/grad.h"
+#include "core/plan/cache.h"
+#include "core/structural.h"
+
+namespace reel::plan {
+
+namespace {
+
+constexpr size_t kMostRecipes = 256;
+
+// A leaf of the caller's graph, or the gradient that its variable has so far.
+struct Source {
+  int32_t leaf;
+  bool grad;
+};
+
+// Where a result goes: to a pending node, or to the gradient of a leaf's variable.
+struct Target {
+  int32_t result;
+  int32_t node;
+  int32_t leaf;
+};
+
+struct Recipe {
+  std::vector<uint64_t> words;
+  uint64_t hash = 0;
+  std::shared_ptr<const Plan> plan;
+  std::vector<Floats> floats;
+  std::vector<int32_t> origins;  // of the plan's pending nodes among the caller's
+  std::vector<Source> leaves;
+  std::vector<Target> targets;
+};
+
+Node* variable_of(const Node* leaf) { return leaf->requires_grad ? leaf->owner : nullptr; }
+
+// Adds to the key all that the gradient depends on beyond the structure. False where the fast way is closed.
+bool complete_key(Pending& now, const Node* loss) {
+  if (now.open) return false;
+  now.words.push_back(static_cast<uint64_t>(loss->index));
+  for (const Floats& f : now.floats) {
+    for (double x : f) now.words.push_back(std::bit_cast<uint64_t>(x));
+  }
+  for (const Node* leaf : now.leaves) {
+    const Node* variable = variable_of(leaf);
+    if (!variable) continue;
+    const Tensor& grad = variable->variable->grad;
+    if (grad.defined() && (grad.node()->state != State::ready || grad.node()->variable || grad.requires_grad())) return false;
+    now.words.push_back(grad.defined());
+  }
+  for (uint64_t word : now.words) now.hash = (std::rotl(now.hash, 5) ^ word) * 0x9e3779b97f4a7c15u;
+  return true;
+}
+
+// The caller's graph on the tape once more, as the passes rewrote it.
+class Shadow {
+ public:
+  Shadow(Tape& tape, const Pending& now, const Graph& graph) : tape_(tape), now_(now), graph_(graph) {
+    const bool before = tape.grad_enabled;
+    std::vector<Node*> in;
+    for (const GraphNode& n : graph.nodes) {
+      in.clear();
+      for (Id id : graph.in(n)) in.push_back(node(id));
+      const Node* origin = n.origin < 0 ? nullptr : now.nodes[static_cast<size_t>(n.origin)];
+      tape.grad_enabled = !origin || origin->requires_grad;
+      const auto list = graph.list_of(n);
+      Call call{.attrs = {n.i, n.floats < 0 ? Floats{} : now.floats[static_cast<size_t>(n.floats)]},
+                .shape = n.shape,
+                .dtype = n.dtype,
+                .list = {list.begin(), list.end()}};
+      made_.emplace_back(tape.call(*n.op, in, std::move(call), origin ? origin->where : Where()));
+    }
+    tape.grad_enabled = before;
+  }
+
+  Node* node(Id id) const {
+    return graph_.is_node(id) ? made_[graph_.node_of(id)].node() : now_.leaves[static_cast<size_t>(id)];
+  }
+  Tensor tensor(Id id) const { return Tensor(node(id)); }
+  void forget() { made_.clear(); }
+
+ private:
+  Tape& tape_;
+  const Pending& now_;
+  const Graph& graph_;
+  Tensors made_;
+};
+
+Graph rewritten(const Pending& now, const Node* loss) {
+  Graph graph = graph_of(now);
+  graph.results.push_back({-1, graph.id_of(static_cast<size_t>(loss->index))});
+  if (passes().prune) graph = prune(graph);
+  return graph;
+}
+
+// Differentiates and plans what was never seen before.
+Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
+  const Graph graph = rewritten(now, loss);
+  Shadow shadow(tape, now, graph);
+  std::vector<std::pair<Tensor, Target>> wanted;
+  Tensor start;
+  for (const Result& r : graph.results) {
+    if (r.pending < 0) {
+      start = shadow.tensor(r.id);
+    } else {
+      wanted.push_back({shadow.tensor(r.id), {-1, r.pending, -1}});
+    }
+  }
+  Recipe recipe;
+  recipe.words = now.words;
+  recipe.hash = now.hash;
+  std::unordered_map<const Node*, int32_t> leaf_of;  // variable to leaf
+  std::unordered_map<const Node*, Source> source_of;
+  for (size_t k = 0; k < now.leaves.size(); ++k) {
+    source_of[now.leaves[k]] = {static_cast<int32_t>(k), false};
+    if (const Node* variable = variable_of(now.leaves[k])) {
+      leaf_of[variable] = static_cast<int32_t>(k);
+      if (const Tensor& grad = variable->variable->grad; grad.defined()) source_of[grad.node()] = {static_cast<int32_t>(k), true};
+    }
+  }
+  {
+    Gradients gradients = differentiate(start, where);
+    for (Node* node : gradients.visited) node->released = true;
+    for (auto& [variable, sum] : gradients.of) {
+      const Tensor& before = variable->variable->grad;
+      if (before.defined()) sum = accumulate({{before, {}, {}}, {sum, {}, {}}}, variable->shape, variable->dtype);
+      wanted.push_back({std::move(sum), {-1, -1, leaf_of.at(variable)}});
+    }
+  }
+  std::unordered_map<const Node*, int32_t> origin_of;
+  for (size_t k = 0; k < graph.nodes.size(); ++k) origin_of[shadow.node(graph.id_of(k))] = graph.nodes[k].origin;
+  start = {};
+  shadow.forget();
+
+  Pending both;
+  read_structure(tape.pending(), both);
+  recipe.plan = find_plan(both);
+  recipe.floats = both.floats;
+  for (const Node* node : both.nodes) {
+    const auto origin = origin_of.find(node);
+    recipe.origins.push_back(origin == origin_of.end() ? -1 : origin->second);
+  }
+  for (const Node* leaf : both.leaves) recipe.leaves.push_back(source_of.at(leaf));
+  std::unordered_map<int32_t, int32_t> result_of;  // pending node to result
+  for (size_t r = 0; r < recipe.plan->results.size(); ++r) result_of[recipe.plan->results[r].pending] = static_cast<int32_t>(r);
+  for (auto& [tensor, target] : wanted) {
+    if (tensor.node()->state != State::pending) {  // a leaf passed through
+      recipe.plan = nullptr;
+      return recipe;
+    }
+    target.result = result_of.at(static_cast<int32_t>(tensor.node()->index));
+    recipe.targets.push_back(target);
+  }
+  return recipe;
+}
+
+class Recipes {
+ public:
+  const Recipe* find(const Pending& now) {
+    const auto [first, last] = index_.equal_range(now.hash);
+    for (auto it = first; it != last; ++it) {
+      if (it->second->words != now.words) continue;
+      order_.splice(order_.begin(), order_, it->second);
+      return &order_.front();
+    }
+    return nullptr;
+  }
+
+  const Recipe* keep(Recipe recipe) {
+    order_.push_front(std::move(recipe));
+    index_.emplace(order_.front().hash, order_.begin());
+    if (order_.size() > kMostRecipes) {
+      const auto oldest = std::prev(order_.end());
+      const auto [first, last] = index_.equal_range(oldest->hash);
+      for (auto it = first; it != last; ++it) {
+        if (it->second == oldest) {
+          index_.erase(it);
+          break;
+        }
+      }
+      order_.pop_back();
+    }
+    return &order_.front();
+  }
+
+ private:
+  std::list<Recipe> order_;
+  std::unordered_multimap<uint64_t, std::list<Recipe>::iterator> index_;
+};
+thread_local Recipes recipes;
+
+// Gives the results to those whose they are, and lets go of the graph.
+void deliver(Tape& tape, const Recipe& recipe, const Pending& now, std::vector<Value>& values) {
+  for (const Target& target : recipe.targets) {
+    Value& value = values[static_cast<size_t>(target.result)];
+    if (target.node >= 0) {
+      Node* node = now.nodes[static_cast<size_t>(target.node)];
+      node->value = std::make_unique<Value>(value);
+      node->state = State::ready;
+      continue;
+    }
+    Node* variable = variable_of(now.leaves[static_cast<size_t>(target.leaf)]);
+    variable->variable->grad = Tensor(tape.constant(variable->dtype, variable->shape, value));
+  }
+}
+
+}  // namespace
+
+bool run_backward(Tape& tape, const Tensor& loss, Where where) {
+  static thread_local Pending now;
+  const std::vector<Node*> pending = tape.take_pending();
+  now.hash = 0;
+  read_structure(pending, now, loss.node());
+  bool done = false;
+  try {
+    if (complete_key(now, loss.node())) {
+      const Recipe* recipe = recipes.find(now);
+      if (recipe) count_plan_found();
+      if (!recipe) recipe = recipes.keep(make_recipe(tape, now, loss.node(), where));
+      if (recipe->plan) {
+        std::vector<Node*> leaves;
+        for (const Source& s : recipe->leaves) {
+          Node* leaf = now.leaves[static_cast<size_t>(s.leaf)];
+          leaves.push_back(s.grad ? leaf->owner->variable->grad.node() : leaf);
+        }
+        std::vector<Value> values = run(*recipe->plan, {leaves, now.nodes, recipe->floats, recipe->origins});
+        deliver(tape, *recipe, now, values);
+        done = true;
+      }
+    }
+  } catch (const Error&) {
+    // The recorded way will meet the same error, and knows what to do about it.
+  }
+  if (!done) {
+    tape.restore_pending(pending);
+    return false;
+  }
+  release_history(tape, now);
+  return true;
+}
+
+}  // namespace reel::plan
