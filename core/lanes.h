@@ -28,7 +28,9 @@ struct Instruction {
 
 struct Program {
   uint16_t inputs = 0;
-  std::vector<Instruction> code;  // the last one is the result
+  std::vector<Instruction> code;
+  std::vector<uint16_t> outputs =
+      {};  // operands (results or inputs) that are written; empty: the last result
 };
 
 class Lane {

@@ -3,12 +3,7 @@
 
 #include <cstddef>
 
-#include "core/lanes.h"
-
 namespace reel::simd {
-
-// One instruction over n elements; `out` may be one of the operands.
-void run(lanes::Code code, const float* a, const float* b, const float* c, float* out, size_t n);
 
 float sum(const float* a, size_t n);
 float dot(const float* a, const float* b, size_t n);
