@@ -68,10 +68,10 @@ const float* row_of(const Rows<float>& x, size_t r) { return x.at + static_cast<
 
 // Rows without a gap are one long row; so are they beside a number that all rows share.
 template <size_t operands>
-HWY_INLINE void join_rows(const Rows<float>* block, size_t& rows, size_t& n) {
+HWY_INLINE void join_rows(const Rows<float>* const* block, size_t& rows, size_t& n) {
   bool joins = true;
   for (size_t k = 0; k <= operands; ++k) {
-    joins = joins && block[k].step == (block[k].splat ? 0 : static_cast<ptrdiff_t>(n));
+    joins = joins && block[k]->step == (block[k]->splat ? 0 : static_cast<ptrdiff_t>(n));
   }
   if (!joins) return;
   n *= rows;
@@ -79,40 +79,40 @@ HWY_INLINE void join_rows(const Rows<float>* block, size_t& rows, size_t& n) {
 }
 
 template <class A, class F>
-HWY_INLINE void rows1(const Rows<float>* block, size_t rows, size_t n, const F& f) {
+HWY_INLINE void rows1(const Rows<float>* const* block, size_t rows, size_t n, const F& f) {
   for (size_t r = 0; r < rows; ++r) {
-    row(block[0].at + static_cast<ptrdiff_t>(r) * block[0].step, n, f, A{row_of(block[1], r)});
+    row(block[0]->at + static_cast<ptrdiff_t>(r) * block[0]->step, n, f, A{row_of(*block[1], r)});
   }
 }
 template <class F>
-HWY_INLINE void map1(const Rows<float>* block, size_t rows, size_t n, const F& f) {
+HWY_INLINE void map1(const Rows<float>* const* block, size_t rows, size_t n, const F& f) {
   join_rows<1>(block, rows, n);
-  if (block[1].splat) return rows1<Splat>(block, rows, n, f);
+  if (block[1]->splat) return rows1<Splat>(block, rows, n, f);
   rows1<Stream>(block, rows, n, f);
 }
 
 template <class A, class B, class F>
-HWY_INLINE void rows2(const Rows<float>* block, size_t rows, size_t n, const F& f) {
+HWY_INLINE void rows2(const Rows<float>* const* block, size_t rows, size_t n, const F& f) {
   for (size_t r = 0; r < rows; ++r) {
-    row(block[0].at + static_cast<ptrdiff_t>(r) * block[0].step, n, f, A{row_of(block[1], r)},
-        B{row_of(block[2], r)});
+    row(block[0]->at + static_cast<ptrdiff_t>(r) * block[0]->step, n, f, A{row_of(*block[1], r)},
+        B{row_of(*block[2], r)});
   }
 }
 template <class F>
-HWY_INLINE void map2(const Rows<float>* block, size_t rows, size_t n, const F& f) {
+HWY_INLINE void map2(const Rows<float>* const* block, size_t rows, size_t n, const F& f) {
   join_rows<2>(block, rows, n);
-  if (block[1].splat && block[2].splat) return rows2<Splat, Splat>(block, rows, n, f);
-  if (block[1].splat) return rows2<Splat, Stream>(block, rows, n, f);
-  if (block[2].splat) return rows2<Stream, Splat>(block, rows, n, f);
+  if (block[1]->splat && block[2]->splat) return rows2<Splat, Splat>(block, rows, n, f);
+  if (block[1]->splat) return rows2<Splat, Stream>(block, rows, n, f);
+  if (block[2]->splat) return rows2<Stream, Splat>(block, rows, n, f);
   rows2<Stream, Stream>(block, rows, n, f);
 }
 
-void Select(const Rows<float>* block, size_t rows, size_t n) {
-  const size_t sa = !block[1].splat, sb = !block[2].splat, sc = !block[3].splat;
+void Select(const Rows<float>* const* block, size_t rows, size_t n) {
+  const size_t sa = !block[1]->splat, sb = !block[2]->splat, sc = !block[3]->splat;
   join_rows<3>(block, rows, n);
   for (size_t r = 0; r < rows; ++r) {
-    float* out = block[0].at + static_cast<ptrdiff_t>(r) * block[0].step;
-    const float *a = row_of(block[1], r), *b = row_of(block[2], r), *c = row_of(block[3], r);
+    float* out = block[0]->at + static_cast<ptrdiff_t>(r) * block[0]->step;
+    const float *a = row_of(*block[1], r), *b = row_of(*block[2], r), *c = row_of(*block[3], r);
     for (size_t i = 0; i < n; ++i) {
       const float yes = b[i * sb], no = c[i * sc];
       out[i] = a[i * sa] != 0 ? yes : no;
@@ -121,28 +121,28 @@ void Select(const Rows<float>* block, size_t rows, size_t n) {
 }
 
 // Over the standard library, where no workload is hot.
-void Pow(const Rows<float>* block, size_t rows, size_t n) {
-  const size_t sa = !block[1].splat, sb = !block[2].splat;
+void Pow(const Rows<float>* const* block, size_t rows, size_t n) {
+  const size_t sa = !block[1]->splat, sb = !block[2]->splat;
   for (size_t r = 0; r < rows; ++r) {
-    float* out = block[0].at + static_cast<ptrdiff_t>(r) * block[0].step;
-    const float *a = row_of(block[1], r), *b = row_of(block[2], r);
+    float* out = block[0]->at + static_cast<ptrdiff_t>(r) * block[0]->step;
+    const float *a = row_of(*block[1], r), *b = row_of(*block[2], r);
     for (size_t i = 0; i < n; ++i) out[i] = std::pow(a[i * sa], b[i * sb]);
   }
 }
 
-#define REEL_LANES1(expression)                                         \
-  return [](const Rows<float>* block, size_t rows, size_t n) HWY_ATTR { \
-    map1(block, rows, n, [](D d, V x) HWY_ATTR {                        \
-      (void)d;                                                          \
-      return expression;                                                \
-    });                                                                 \
+#define REEL_LANES1(expression)                                                \
+  return [](const Rows<float>* const* block, size_t rows, size_t n) HWY_ATTR { \
+    map1(block, rows, n, [](D d, V x) HWY_ATTR {                               \
+      (void)d;                                                                 \
+      return expression;                                                       \
+    });                                                                        \
   }
-#define REEL_LANES2(expression)                                         \
-  return [](const Rows<float>* block, size_t rows, size_t n) HWY_ATTR { \
-    map2(block, rows, n, [](D d, V x, V y) HWY_ATTR {                   \
-      (void)d;                                                          \
-      return expression;                                                \
-    });                                                                 \
+#define REEL_LANES2(expression)                                                \
+  return [](const Rows<float>* const* block, size_t rows, size_t n) HWY_ATTR { \
+    map2(block, rows, n, [](D d, V x, V y) HWY_ATTR {                          \
+      (void)d;                                                                 \
+      return expression;                                                       \
+    });                                                                        \
   }
 
 LaneKernel<float> Choose(lanes::Code code) {

@@ -19,7 +19,7 @@ struct Rows {
 // block[0] = f(block[1], block[2], block[3]) for `rows` rows of n lanes. block[0] is no splat and may be one
 // of the operands, element for element.
 template <class T>
-using LaneKernel = void (*)(const Rows<T>* block, size_t rows, size_t n);
+using LaneKernel = void (*)(const Rows<T>* const* block, size_t rows, size_t n);
 
 // The kernel of an instruction; of Code::number: the copy of one operand.
 template <class T>

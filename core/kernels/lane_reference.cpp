@@ -13,16 +13,16 @@ double lane(const Rows<double>& x, size_t row, size_t i) {
 
 template <class F>
 LaneKernel<double> every_lane(F) {
-  return [](const Rows<double>* block, size_t rows, size_t n) {
+  return [](const Rows<double>* const* block, size_t rows, size_t n) {
     for (size_t r = 0; r < rows; ++r) {
-      double* out = block[0].at + static_cast<ptrdiff_t>(r) * block[0].step;
+      double* out = block[0]->at + static_cast<ptrdiff_t>(r) * block[0]->step;
       for (size_t i = 0; i < n; ++i) {
         if constexpr (std::is_invocable_v<F, double>) {
-          out[i] = F{}(lane(block[1], r, i));
+          out[i] = F{}(lane(*block[1], r, i));
         } else if constexpr (std::is_invocable_v<F, double, double>) {
-          out[i] = F{}(lane(block[1], r, i), lane(block[2], r, i));
+          out[i] = F{}(lane(*block[1], r, i), lane(*block[2], r, i));
         } else {
-          out[i] = F{}(lane(block[1], r, i), lane(block[2], r, i), lane(block[3], r, i));
+          out[i] = F{}(lane(*block[1], r, i), lane(*block[2], r, i), lane(*block[3], r, i));
         }
       }
     }

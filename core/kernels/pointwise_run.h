@@ -192,7 +192,8 @@ class PointwiseRun {
       s_.slots[p_.outputs_[j].operand].at = reinterpret_cast<T*>(address(p_.inputs_.size() + j, row, column));
     }
     for (const auto& step : p_.steps_) {
-      const Rows<T> operands[4] = {s_.slots[step.out], s_.slots[step.a], s_.slots[step.b], s_.slots[step.c]};
+      const Rows<T>* const operands[4] = {&s_.slots[step.out], &s_.slots[step.a], &s_.slots[step.b],
+                                          &s_.slots[step.c]};
       if constexpr (std::is_same_v<T, float>) {
         step.f32(operands, rows, step.narrow ? 1 : n);
       } else {
@@ -227,9 +228,14 @@ class PointwiseRun {
     const bool adds = o.add || o.sums;
     const bool lanes = o.partial || o.dtype == dtype_of<T>;
     if (lanes && o.sums && stride == 0) return sum_rows(from, reinterpret_cast<T*>(data), step, rows, n);
+    if constexpr (std::is_same_v<T, float>) {
+      if (lanes && o.sums && stride == 1 && step == 0 && !from.splat) {
+        return simd::add_rows(reinterpret_cast<float*>(data), from.at, from.step, rows, n);
+      }
+    }
     if (lanes && stride == 1) {
       const Rows<T> to = {reinterpret_cast<T*>(data), static_cast<ptrdiff_t>(step), false};
-      const Rows<T> operands[4] = {to, from, to, to};
+      const Rows<T>* const operands[4] = {&to, &from, &to, &to};
       static const LaneKernel<T> add = lane_kernel<T>(lanes::Code::add);
       static const LaneKernel<T> store = lane_kernel<T>(lanes::Code::number);
       return adds ? add(operands, rows, n) : store(operands, rows, n);

@@ -101,6 +101,27 @@ void AddTo(float* out, const float* a, size_t n) {
   map2(a, out, out, n, [](D, V x, V y) HWY_ATTR { return hn::Add(x, y); });
 }
 
+void AddRows(float* out, const float* a, ptrdiff_t step, size_t rows, size_t n) {
+  const D d;
+  const size_t lanes = hn::Lanes(d);
+  size_t j = 0;
+  for (; j + 2 * lanes <= n; j += 2 * lanes) {
+    V s0 = hn::LoadU(d, out + j), s1 = hn::LoadU(d, out + j + lanes);
+    const float* from = a + j;
+    for (size_t r = 0; r < rows; ++r, from += step) {
+      s0 = hn::Add(s0, hn::LoadU(d, from));
+      s1 = hn::Add(s1, hn::LoadU(d, from + lanes));
+    }
+    hn::StoreU(s0, d, out + j);
+    hn::StoreU(s1, d, out + j + lanes);
+  }
+  for (; j < n; ++j) {
+    float sum = out[j];
+    for (size_t r = 0; r < rows; ++r) sum += a[static_cast<ptrdiff_t>(r) * step + static_cast<ptrdiff_t>(j)];
+    out[j] = sum;
+  }
+}
+
 // Four rows of b at a time, so that `out` goes through memory a quarter as often.
 void RowTimesMatrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row,
                     size_t n) {
@@ -151,6 +172,7 @@ HWY_EXPORT(Sum);
 HWY_EXPORT(Dot);
 HWY_EXPORT(Max);
 HWY_EXPORT(AddTo);
+HWY_EXPORT(AddRows);
 HWY_EXPORT(RowTimesMatrix);
 HWY_EXPORT(RowTimesTransposed);
 HWY_EXPORT(ExpShifted);
@@ -160,6 +182,9 @@ float sum(const float* a, size_t n) { return HWY_DYNAMIC_DISPATCH(Sum)(a, n); }
 float dot(const float* a, const float* b, size_t n) { return HWY_DYNAMIC_DISPATCH(Dot)(a, b, n); }
 float max(const float* a, size_t n) { return HWY_DYNAMIC_DISPATCH(Max)(a, n); }
 void add_to(float* out, const float* a, size_t n) { HWY_DYNAMIC_DISPATCH(AddTo)(out, a, n); }
+void add_rows(float* out, const float* a, ptrdiff_t step, size_t rows, size_t n) {
+  HWY_DYNAMIC_DISPATCH(AddRows)(out, a, step, rows, n);
+}
 void row_times_matrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row,
                       size_t n) {
   HWY_DYNAMIC_DISPATCH(RowTimesMatrix)(out, a, step, k, b, row, n);
