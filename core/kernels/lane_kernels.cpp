@@ -130,6 +130,22 @@ void Pow(const Rows<float>* const* block, size_t rows, size_t n) {
   }
 }
 
+template <class A, class B, class C, class F>
+HWY_INLINE void rows3(const Rows<float>* const* block, size_t rows, size_t n, const F& f) {
+  for (size_t r = 0; r < rows; ++r) {
+    row(block[0]->at + static_cast<ptrdiff_t>(r) * block[0]->step, n, f, A{row_of(*block[1], r)},
+        B{row_of(*block[2], r)}, C{row_of(*block[3], r)});
+  }
+}
+template <class F>
+HWY_INLINE void map3(const Rows<float>* const* block, size_t rows, size_t n, const F& f) {
+  join_rows<3>(block, rows, n);
+  if (block[1]->splat) return rows3<Splat, Stream, Stream>(block, rows, n, f);
+  if (block[2]->splat) return rows3<Stream, Splat, Stream>(block, rows, n, f);
+  if (block[3]->splat) return rows3<Stream, Stream, Splat>(block, rows, n, f);
+  rows3<Stream, Stream, Stream>(block, rows, n, f);
+}
+
 #define REEL_LANES1(expression)                                                \
   return [](const Rows<float>* const* block, size_t rows, size_t n) HWY_ATTR { \
     map1(block, rows, n, [](D d, V x) HWY_ATTR {                               \
@@ -144,6 +160,29 @@ void Pow(const Rows<float>* const* block, size_t rows, size_t n) {
       return expression;                                                       \
     });                                                                        \
   }
+
+#define REEL_LANES3(expression)                                     \
+  return [](const Rows<float>* const* block, size_t rows, size_t n) \
+             HWY_ATTR { map3(block, rows, n, [](D, V x, V y, V z) HWY_ATTR { return expression; }); }
+#define REEL_PAIR(inner)                                           \
+  if (second == Code::add) REEL_LANES3(hn::Add(inner, z));         \
+  if (second == Code::mul) REEL_LANES3(hn::Mul(inner, z));         \
+  if (second == Code::sub && left) REEL_LANES3(hn::Sub(inner, z)); \
+  if (second == Code::sub) REEL_LANES3(hn::Sub(z, inner))
+
+LaneKernel<float> ChoosePair(lanes::Code first, lanes::Code second, bool left) {
+  using lanes::Code;
+  if (first == Code::add && second == Code::tanh) REEL_LANES2(full_tanh(d, hn::Add(x, y)));
+  if (first == Code::add && second == Code::sigmoid) REEL_LANES2(full_sigmoid(d, hn::Add(x, y)));
+  if (first == Code::add) {
+    REEL_PAIR(hn::Add(x, y));
+  } else if (first == Code::sub) {
+    REEL_PAIR(hn::Sub(x, y));
+  } else if (first == Code::mul) {
+    REEL_PAIR(hn::Mul(x, y));
+  }
+  return nullptr;
+}
 
 LaneKernel<float> Choose(lanes::Code code) {
   using lanes::Code;
@@ -185,12 +224,18 @@ namespace reel {
 
 namespace simd {
 HWY_EXPORT(Choose);
-}
+HWY_EXPORT(ChoosePair);
+}  // namespace simd
 
 template <>
 LaneKernel<float> lane_kernel(lanes::Code code) {
   using namespace simd;
   return HWY_DYNAMIC_DISPATCH(Choose)(code);
+}
+
+LaneKernel<float> lane_kernel(lanes::Code first, lanes::Code second, bool left) {
+  using namespace simd;
+  return HWY_DYNAMIC_DISPATCH(ChoosePair)(first, second, left);
 }
 
 }  // namespace reel

@@ -29,4 +29,9 @@ LaneKernel<float> lane_kernel(lanes::Code code);
 template <>
 LaneKernel<double> lane_kernel(lanes::Code code);
 
+// Two instructions in one loop: a tanh or sigmoid of a sum (`second`'s operand is `first`), or add, sub and
+// mul in pairs; `left` where the first's result is the second's left operand. The same bits as one after the
+// other. Null where there is no such kernel; at most one operand may be a splat.
+LaneKernel<float> lane_kernel(lanes::Code first, lanes::Code second, bool left);
+
 }  // namespace reel

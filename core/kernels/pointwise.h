@@ -85,6 +85,7 @@ class PreparedPointwise {
   void read_operands(const lanes::Program& program, std::span<const Array> in, const Shape& space,
                      std::span<const PointwiseOutput> out);
   void read_program(const lanes::Program& program);
+  void pair_instructions(const lanes::Program& program);
   void find_hazards(const lanes::Program& program);
   void choose_block();
   const uint8_t* copied_inputs(std::span<std::byte* const> data) const;
@@ -112,6 +113,13 @@ class PreparedPointwise {
   std::vector<uint16_t> alias_, free_;
   std::vector<int> last_read_;
   std::vector<uint8_t> narrow_;
+  struct Pair {  // an instruction and the operand whose instruction runs with it
+    LaneKernel<float> kernel = nullptr;
+    uint16_t first = 0;
+    uint16_t other = 0;
+  };
+  std::vector<Pair> pairs_;
+  std::vector<uint16_t> uses_;
 };
 
 // Prepares and runs once.

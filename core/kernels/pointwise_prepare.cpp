@@ -133,18 +133,37 @@ void PreparedPointwise::read_program(const Program& program) {
     outputs_[j].operand = alias_[outputs_[j].operand];
     last_read_[outputs_[j].operand] = count + static_cast<int>(j);
   }
+  narrow_.assign(operands_, 0);
+  for (size_t x = 0; x < operands_; ++x) {
+    if (x < inputs) {
+      narrow_[x] = strides_[x][inner] == 0;
+      continue;
+    }
+    const Instruction& ins = program.code[x - inputs];
+    const int arity = lanes::arity(ins.code);
+    narrow_[x] = (arity < 1 || narrow_[alias_[ins.a]]) && (arity < 2 || narrow_[alias_[ins.b]]) &&
+                 (arity < 3 || narrow_[alias_[ins.c]]);
+  }
+  pair_instructions(program);
   for (int k = count; k-- > 0;) {
     const size_t x = inputs + static_cast<size_t>(k);
     const Instruction& ins = program.code[static_cast<size_t>(k)];
     if (last_read_[x] < 0) continue;
-    const int arity = lanes::arity(ins.code);
-    for (int i = 0; i < arity; ++i) {
-      int& last = last_read_[alias_[i == 0 ? ins.a : i == 1 ? ins.b : ins.c]];
+    const auto read = [&](uint16_t operand) {
+      int& last = last_read_[alias_[operand]];
       last = std::max(last, k);
+    };
+    if (pairs_[x].kernel) {  // the first of the two is not run, its operands are read here
+      const Instruction& first = program.code[pairs_[x].first - inputs];
+      read(first.a);
+      read(first.b);
+      if (lanes::arity(ins.code) == 2) read(pairs_[x].other);
+      continue;
     }
+    const int arity = lanes::arity(ins.code);
+    for (int i = 0; i < arity; ++i) read(i == 0 ? ins.a : i == 1 ? ins.b : ins.c);
   }
 
-  narrow_.assign(operands_, 0);
   const DType lane = wide_ ? DType::f64 : DType::f32;
   rooms_ = 0;
   for (size_t i = 0; i < inputs; ++i) {
@@ -153,7 +172,6 @@ void PreparedPointwise::read_program(const Program& program) {
     input.splat = stride == 0;
     input.packed = dtypes_[i] != lane || (stride != 0 && stride != 1);
     input.room = static_cast<uint16_t>(rooms_++);
-    narrow_[i] = input.splat;
   }
   steps_.clear();
   constants_.clear();
@@ -162,10 +180,9 @@ void PreparedPointwise::read_program(const Program& program) {
     const auto x = static_cast<uint16_t>(inputs + static_cast<size_t>(k));
     const Instruction& ins = program.code[static_cast<size_t>(k)];
     if (last_read_[x] < 0) continue;
-    const int arity = lanes::arity(ins.code);
+    int arity = lanes::arity(ins.code);
     if (arity == 0) {
       constants_.push_back({x, ins.scalar, ins.code == Code::number, ins.number});
-      narrow_[x] = 1;
       continue;
     }
     Step step{};
@@ -178,8 +195,15 @@ void PreparedPointwise::read_program(const Program& program) {
     step.a = alias_[ins.a];
     step.b = arity > 1 ? alias_[ins.b] : step.a;
     step.c = arity > 2 ? alias_[ins.c] : step.a;
+    if (const Pair& pair = pairs_[x]; pair.kernel) {
+      const Instruction& first = program.code[pair.first - inputs];
+      step.f32 = pair.kernel;
+      step.a = alias_[first.a];
+      step.b = alias_[first.b];
+      step.c = arity == 2 ? pair.other : step.b;
+      ++arity;
+    }
     step.narrow = narrow_[step.a] && narrow_[step.b] && narrow_[step.c];
-    narrow_[x] = step.narrow;
     for (size_t j = 0; j < outputs_.size() && !step.narrow && !step.direct; ++j) {
       Output& o = outputs_[j];
       if (o.operand != x || o.add || o.sums || o.dtype != lane) continue;
@@ -211,6 +235,42 @@ void PreparedPointwise::read_program(const Program& program) {
     steps_.push_back(step);
   }
   find_hazards(program);
+}
+
+// A result that one instruction alone reads is made where it is read, if there is a kernel for the two.
+void PreparedPointwise::pair_instructions(const Program& program) {
+  const size_t inputs = program.inputs;
+  pairs_.assign(operands_, {});
+  if (wide_) return;
+  uses_.assign(operands_, 0);
+  for (const Output& o : outputs_) uses_[o.operand] = 2;
+  for (size_t x = operands_; x-- > inputs;) {
+    if (uses_[x] == 0) continue;
+    const Instruction& ins = program.code[x - inputs];
+    const int arity = lanes::arity(ins.code);
+    for (int i = 0; i < arity; ++i) {
+      uint16_t& uses = uses_[alias_[i == 0 ? ins.a : i == 1 ? ins.b : ins.c]];
+      uses = static_cast<uint16_t>(std::min(uses + 1, 2));
+    }
+  }
+  for (size_t x = operands_; x-- > inputs;) {
+    const Instruction& ins = program.code[x - inputs];
+    const int arity = lanes::arity(ins.code);
+    for (int side = 0; side < std::min(arity, 2) && uses_[x] > 0; ++side) {
+      const uint16_t m = alias_[side == 0 ? ins.a : ins.b];
+      if (m < inputs || uses_[m] != 1 || pairs_[x].kernel) continue;
+      const Instruction& first = program.code[m - inputs];
+      const uint16_t other = arity == 2 ? alias_[side == 0 ? ins.b : ins.a] : m;
+      if (lanes::arity(first.code) != 2) continue;
+      const int splats =
+          narrow_[alias_[first.a]] + narrow_[alias_[first.b]] + (arity == 2 ? narrow_[other] : 0);
+      if (splats > 1) continue;
+      const LaneKernel<float> kernel = lane_kernel(first.code, ins.code, side == 0);
+      if (!kernel) continue;
+      pairs_[x] = {kernel, m, other};
+      uses_[m] = 0;  // run with x, and in no other pair
+    }
+  }
 }
 
 void PreparedPointwise::find_hazards(const Program& program) {
