@@ -29,7 +29,8 @@ struct Instruction {
 struct Program {
   uint16_t inputs = 0;
   std::vector<Instruction> code;
-  std::vector<uint16_t> outputs;  // operands that are results; empty: the last instruction
+  std::vector<uint16_t> outputs =
+      {};  // operands (results or inputs) that are written; empty: the last result
 };
 
 class Lane {

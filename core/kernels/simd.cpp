@@ -8,14 +8,10 @@
 #include <hwy/foreach_target.h>  // compiles this file once for each instruction set
 #include <hwy/highway.h>
 
-#include <hwy/contrib/math/math-inl.h>
+#include "core/kernels/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace reel::simd::HWY_NAMESPACE {
-
-namespace hn = hwy::HWY_NAMESPACE;
-using D = hn::ScalableTag<float>;
-using V = hn::Vec<D>;
 
 // out[i] = f(a[i]) and so on. The tail goes through a padded vector, so that an element's value does not
 // depend on where it stands.
@@ -46,125 +42,6 @@ void map2(const float* a, const float* b, float* out, size_t n, const F& f) {
   }
   hn::Store(f(d, hn::Load(d, ta), hn::Load(d, tb)), d, to);
   for (size_t k = i; k < n; ++k) out[k] = to[k - i];
-}
-
-void select(const float* a, const float* b, const float* c, float* out, size_t n) {
-  for (size_t i = 0; i < n; ++i) out[i] = a[i] != 0 ? b[i] : c[i];
-}
-
-V nan_to(D d, V a, V r) {
-  return hn::IfThenElse(hn::Eq(a, a), r, hn::Set(d, std::numeric_limits<float>::quiet_NaN()));
-}
-
-// exp with the ends that Highway's polynomial leaves open: overflow to infinity, NaN kept.
-V full_exp(D d, V x) {
-  V y = hn::Exp(d, hn::Min(hn::Max(x, hn::Set(d, -104.f)), hn::Set(d, 88.722839f)));
-  y = hn::IfThenElse(hn::Gt(x, hn::Set(d, 88.722839f)), hn::Set(d, std::numeric_limits<float>::infinity()),
-                     y);
-  return nan_to(d, x, y);
-}
-
-// tanh by e = exp(-2|x|): (1 - e) / (1 + e); near zero, where that cancels, the Taylor polynomial.
-V full_tanh(D d, V x) {
-  const V ax = hn::Abs(x);
-  const V one = hn::Set(d, 1.f);
-  const V e = hn::Exp(d, hn::Max(hn::Mul(ax, hn::Set(d, -2.f)), hn::Set(d, -80.f)));
-  const V far = hn::Div(hn::Sub(one, e), hn::Add(one, e));
-  const V s = hn::Mul(x, x);
-  V p = hn::Set(d, 62.f / 2835);
-  p = hn::MulAdd(p, s, hn::Set(d, -17.f / 315));
-  p = hn::MulAdd(p, s, hn::Set(d, 2.f / 15));
-  p = hn::MulAdd(p, s, hn::Set(d, -1.f / 3));
-  const V near = hn::MulAdd(hn::Mul(ax, s), p, ax);
-  return nan_to(d, x, hn::CopySign(hn::IfThenElse(hn::Lt(ax, hn::Set(d, 0.35f)), near, far), x));
-}
-
-// 1 / (1 + exp(-x)), computed from exp(-|x|) so that nothing overflows.
-V full_sigmoid(D d, V x) {
-  const V one = hn::Set(d, 1.f);
-  const V e = hn::Exp(d, hn::Max(hn::Neg(hn::Abs(x)), hn::Set(d, -104.f)));
-  const V r = hn::Div(one, hn::Add(one, e));
-  return nan_to(d, x, hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Mul(e, r), r));
-}
-
-// erfc by the Chebyshev fit of Press et al., Numerical Recipes (relative error 1.2e-7); the Taylor series
-// near zero.
-V full_erf(D d, V x) {
-  const V ax = hn::Min(hn::Abs(x), hn::Set(d, 9.f));
-  const V t = hn::Div(hn::Set(d, 1.f), hn::MulAdd(ax, hn::Set(d, 0.5f), hn::Set(d, 1.f)));
-  V p = hn::Set(d, 0.17087277f);
-  for (float k : {-0.82215223f, 1.48851587f, -1.13520398f, 0.27886807f, -0.18628806f, 0.09678418f,
-                  0.37409196f, 1.00002368f, -1.26551223f}) {
-    p = hn::MulAdd(p, t, hn::Set(d, k));
-  }
-  const V tail = hn::Mul(t, hn::Exp(d, hn::NegMulAdd(ax, ax, p)));
-  const V s = hn::Mul(x, x);
-  V q = hn::Set(d, 1.f / 216);
-  for (float k : {-1.f / 42, 1.f / 10, -1.f / 3, 1.f}) q = hn::MulAdd(q, s, hn::Set(d, k));
-  const V near = hn::Mul(hn::Mul(x, q), hn::Set(d, 1.1283791671f));
-  const V far = hn::CopySign(hn::Sub(hn::Set(d, 1.f), tail), x);
-  return nan_to(d, x, hn::IfThenElse(hn::Lt(ax, hn::Set(d, 0.4f)), near, far));
-}
-
-V full_log(D d, V x) {
-  const V zero = hn::Zero(d);
-  const V inf = hn::Set(d, std::numeric_limits<float>::infinity());
-  V y = hn::Log(d, x);
-  y = hn::IfThenElse(hn::Eq(x, zero), hn::Neg(inf), y);
-  y = hn::IfThenElse(hn::Eq(x, inf), inf, y);
-  y = hn::IfThenElse(hn::Lt(x, zero), hn::Set(d, std::numeric_limits<float>::quiet_NaN()), y);
-  return nan_to(d, x, y);
-}
-
-// Thin loops over the standard library where no workload is hot.
-template <class F>
-void slow1(const float* a, float* out, size_t n, const F& f) {
-  for (size_t i = 0; i < n; ++i) out[i] = f(a[i]);
-}
-
-#define REEL_LANES1(expression)           \
-  map1(a, out, n, [](D d, V x) HWY_ATTR { \
-    (void)d;                              \
-    return expression;                    \
-  })
-#define REEL_LANES2(expression)                   \
-  map2(a, b, out, n, [](D d, V x, V y) HWY_ATTR { \
-    (void)d;                                      \
-    return expression;                            \
-  })
-
-void Run(lanes::Code code, const float* a, const float* b, const float* c, float* out, size_t n) {
-  using lanes::Code;
-  switch (code) {
-    case Code::number:
-    case Code::scalar: return;  // filled in by the interpreter
-    case Code::neg: return REEL_LANES1(hn::Neg(x));
-    case Code::abs: return REEL_LANES1(hn::Abs(x));
-    case Code::sign:
-      return REEL_LANES1(
-          hn::IfThenElse(hn::Eq(x, hn::Zero(d)), x, nan_to(d, x, hn::CopySign(hn::Set(d, 1.f), x))));
-    case Code::exp: return REEL_LANES1(full_exp(d, x));
-    case Code::log: return REEL_LANES1(full_log(d, x));
-    case Code::log1p: return slow1(a, out, n, [](float x) { return std::log1p(x); });
-    case Code::expm1: return slow1(a, out, n, [](float x) { return std::expm1(x); });
-    case Code::sqrt: return REEL_LANES1(hn::Sqrt(x));
-    case Code::tanh: return REEL_LANES1(full_tanh(d, x));
-    case Code::sigmoid: return REEL_LANES1(full_sigmoid(d, x));
-    case Code::erf: return REEL_LANES1(full_erf(d, x));
-    case Code::add: return REEL_LANES2(hn::Add(x, y));
-    case Code::sub: return REEL_LANES2(hn::Sub(x, y));
-    case Code::mul: return REEL_LANES2(hn::Mul(x, y));
-    case Code::div: return REEL_LANES2(hn::Div(x, y));
-    case Code::min: return REEL_LANES2(nan_to(d, y, nan_to(d, x, hn::Min(x, y))));
-    case Code::max: return REEL_LANES2(nan_to(d, y, nan_to(d, x, hn::Max(x, y))));
-    case Code::pow:
-      for (size_t i = 0; i < n; ++i) out[i] = std::pow(a[i], b[i]);
-      return;
-    case Code::less: return REEL_LANES2(hn::IfThenElseZero(hn::Lt(x, y), hn::Set(d, 1.f)));
-    case Code::less_equal: return REEL_LANES2(hn::IfThenElseZero(hn::Le(x, y), hn::Set(d, 1.f)));
-    case Code::equal: return REEL_LANES2(hn::IfThenElseZero(hn::Eq(x, y), hn::Set(d, 1.f)));
-    case Code::select: return select(a, b, c, out, n);
-  }
 }
 
 // The sum of term(i) over vectors, in four accumulators and a fixed order: the same on every run.
@@ -224,6 +101,27 @@ void AddTo(float* out, const float* a, size_t n) {
   map2(a, out, out, n, [](D, V x, V y) HWY_ATTR { return hn::Add(x, y); });
 }
 
+void AddRows(float* out, const float* a, ptrdiff_t step, size_t rows, size_t n) {
+  const D d;
+  const size_t lanes = hn::Lanes(d);
+  size_t j = 0;
+  for (; j + 2 * lanes <= n; j += 2 * lanes) {
+    V s0 = hn::LoadU(d, out + j), s1 = hn::LoadU(d, out + j + lanes);
+    const float* from = a + j;
+    for (size_t r = 0; r < rows; ++r, from += step) {
+      s0 = hn::Add(s0, hn::LoadU(d, from));
+      s1 = hn::Add(s1, hn::LoadU(d, from + lanes));
+    }
+    hn::StoreU(s0, d, out + j);
+    hn::StoreU(s1, d, out + j + lanes);
+  }
+  for (; j < n; ++j) {
+    float sum = out[j];
+    for (size_t r = 0; r < rows; ++r) sum += a[static_cast<ptrdiff_t>(r) * step + static_cast<ptrdiff_t>(j)];
+    out[j] = sum;
+  }
+}
+
 // Four rows of b at a time, so that `out` goes through memory a quarter as often.
 void RowTimesMatrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row,
                     size_t n) {
@@ -270,23 +168,23 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace reel::simd {
 
-HWY_EXPORT(Run);
 HWY_EXPORT(Sum);
 HWY_EXPORT(Dot);
 HWY_EXPORT(Max);
 HWY_EXPORT(AddTo);
+HWY_EXPORT(AddRows);
 HWY_EXPORT(RowTimesMatrix);
 HWY_EXPORT(RowTimesTransposed);
 HWY_EXPORT(ExpShifted);
 HWY_EXPORT(Target);
 
-void run(lanes::Code code, const float* a, const float* b, const float* c, float* out, size_t n) {
-  HWY_DYNAMIC_DISPATCH(Run)(code, a, b, c, out, n);
-}
 float sum(const float* a, size_t n) { return HWY_DYNAMIC_DISPATCH(Sum)(a, n); }
 float dot(const float* a, const float* b, size_t n) { return HWY_DYNAMIC_DISPATCH(Dot)(a, b, n); }
 float max(const float* a, size_t n) { return HWY_DYNAMIC_DISPATCH(Max)(a, n); }
 void add_to(float* out, const float* a, size_t n) { HWY_DYNAMIC_DISPATCH(AddTo)(out, a, n); }
+void add_rows(float* out, const float* a, ptrdiff_t step, size_t rows, size_t n) {
+  HWY_DYNAMIC_DISPATCH(AddRows)(out, a, step, rows, n);
+}
 void row_times_matrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row,
                       size_t n) {
   HWY_DYNAMIC_DISPATCH(RowTimesMatrix)(out, a, step, k, b, row, n);

@@ -3,17 +3,14 @@
 
 #include <cstddef>
 
-#include "core/lanes.h"
-
 namespace reel::simd {
-
-// One instruction over n elements; `out` may be one of the operands.
-void run(lanes::Code code, const float* a, const float* b, const float* c, float* out, size_t n);
 
 float sum(const float* a, size_t n);
 float dot(const float* a, const float* b, size_t n);
 float max(const float* a, size_t n);                // -inf for n = 0; NaN where one is
 void add_to(float* out, const float* a, size_t n);  // out += a
+// out[j] += sum over i of a[i * step + j], one row after another.
+void add_rows(float* out, const float* a, ptrdiff_t step, size_t rows, size_t n);
 // out[j] += sum over i of a[i * step] b[i, j], b's rows `row` apart: a row times a matrix.
 void row_times_matrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row,
                       size_t n);

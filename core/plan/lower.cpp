@@ -36,6 +36,8 @@ class Lowering {
       const PlannedValue& v = value(id);
       plan_->arrays.push_back({nullptr, v.dtype, v.shape, v.strides});
     }
+    plan_->addresses.resize(plan_->arrays.size());
+    prepare_kernels();
     return std::move(plan_);
   }
 
@@ -245,6 +247,20 @@ class Lowering {
     copy.strides = row_major(copy.shape);
     copy.offset -= shift;
     emit({.what = Do::copy}, {from}, {new_value(copy)});
+  }
+
+  void prepare_kernels() {
+    plan_->prepared.resize(plan_->kernels.size());
+    std::vector<PointwiseOutput> out;
+    for (const Step& step : plan_->steps) {
+      if (step.what != Do::fused) continue;
+      const Array* operands = plan_->arrays.data() + step.first;
+      out.clear();
+      for (uint32_t k = 0; k < step.outputs; ++k) out.push_back({operands[step.inputs + k]});
+      const Fused& kernel = plan_->kernels[static_cast<size_t>(step.kernel)];
+      plan_->prepared[static_cast<size_t>(step.kernel)].prepare(kernel.program, {operands, step.inputs}, kernel.space,
+                                                               out);
+    }
   }
 
   // ---- What stays ----

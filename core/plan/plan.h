@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/kernels/pointwise.h"
 #include "core/plan/graph.h"
 
 namespace reel::plan {
@@ -66,7 +67,9 @@ struct Plan {
   std::vector<Step> steps;
   std::vector<Id> operands;  // of steps, one after another
   std::vector<Result> results;
-  mutable std::vector<Array> arrays;  // of operands; their memory is that of the last run
+  mutable std::vector<Array> arrays;        // of operands; their memory is that of the last run
+  mutable std::vector<std::byte*> addresses;  // of operands, likewise
+  std::vector<PreparedPointwise> prepared;    // of kernels
   int64_t arena_bytes = 0;
 
   size_t bytes() const;  // roughly what the plan itself occupies

@@ -63,34 +63,10 @@ struct Memory {
     }
     for (size_t k = 0; k < plan.operands.size(); ++k) {
       const PlannedValue& v = plan.values[static_cast<size_t>(plan.operands[k])];
-      plan.arrays[k].data = base[static_cast<size_t>(v.root)] + v.offset;
+      plan.arrays[k].data = plan.addresses[k] = base[static_cast<size_t>(v.root)] + v.offset;
     }
   }
 };
-
-void run_fused(const Fused& kernel, std::span<const Array> in, std::span<const Array> out,
-               std::span<const double> scalars) {
-  std::vector<Buffer> rooms;
-  for (size_t k = 0; k < out.size(); ++k) {
-    lanes::Program one = kernel.program;
-    one.outputs.clear();
-    one.code.resize(static_cast<size_t>(kernel.program.outputs[k] - one.inputs) + 1);
-    rooms.emplace_back(static_cast<size_t>(out[k].shape.numel()) * size_of(out[k].dtype));
-    run_pointwise(one, in, {rooms[k].data(), out[k].dtype, out[k].shape, row_major(out[k].shape)}, scalars);
-  }
-  for (size_t k = 0; k < out.size(); ++k) {
-    const Array flat{rooms[k].data(), out[k].dtype, out[k].shape, row_major(out[k].shape)};
-    const auto width = static_cast<int64_t>(size_of(flat.dtype));
-    for (int64_t i = 0; i < flat.shape.numel(); ++i) {
-      int64_t rest = i, at = 0;
-      for (int axis = flat.shape.rank(); axis-- > 0;) {
-        at += rest % flat.shape[axis] * out[k].stride(axis);
-        rest /= flat.shape[axis];
-      }
-      std::memcpy(out[k].data + at * width, flat.data + i * width, static_cast<size_t>(width));
-    }
-  }
-}
 
 void run_step(const Plan& plan, const Step& step, const Run& run) {
   const Array* in = plan.arrays.data() + step.first;
@@ -108,7 +84,8 @@ void run_step(const Plan& plan, const Step& step, const Run& run) {
       for (const auto& [floats, which] : kernel.scalars) {
         scalars.push_back(floats < 0 ? 0 : run.floats[static_cast<size_t>(floats)][which]);
       }
-      return run_fused(kernel, {in, step.inputs}, {out, step.outputs}, scalars);
+      return plan.prepared[static_cast<size_t>(step.kernel)].run(
+          {plan.addresses.data() + step.first, step.inputs + step.outputs}, scalars);
     }
     case Do::call: {
       const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];
