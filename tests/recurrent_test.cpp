@@ -226,7 +226,8 @@ TEST_CASE("recurrent: planned and eager agree on values and gradients of whole m
   const Tensors planned = run();
   const Eager eager;
   const Tensors at_once = run();
-  for (size_t k = 0; k < planned.size(); ++k) CHECK(distance(planned[k], at_once[k]) < 1e-6);
+  // Rounding of the largest gradients, which the attention's small ones are made from.
+  for (size_t k = 0; k < planned.size(); ++k) CHECK(sum(abs(planned[k] - at_once[k])).item() < 1e-6);
   CHECK(sum(abs(slice(slice(planned[1], 0, 1, 2), 1, 2, 5))).item() ==
         0);  // masked positions get no attention
 }

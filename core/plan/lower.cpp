@@ -256,7 +256,7 @@ class Lowering {
       if (step.what != Do::fused) continue;
       const Array* operands = plan_->arrays.data() + step.first;
       out.clear();
-      for (uint32_t k = 0; k < step.outputs; ++k) out.push_back({operands[step.inputs + k]});
+      for (uint32_t k = 0; k < step.outputs; ++k) out.push_back({operands[step.inputs + k], false});
       const Fused& kernel = plan_->kernels[static_cast<size_t>(step.kernel)];
       plan_->prepared[static_cast<size_t>(step.kernel)].prepare(kernel.program, {operands, step.inputs}, kernel.space,
                                                                out);
