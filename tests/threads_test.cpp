@@ -132,13 +132,16 @@ TEST_CASE("one thread and several give the same bits") {
 }
 
 // Asked before anything else in this program runs a kernel.
-const int threads_after_a_limit = (limit_library_threads(1), num_threads());
+const int threads_after_a_limit = [] {
+  const LibraryOnOneThread limit;
+  return num_threads();
+}();
 
 TEST_CASE("a limit for the library is no limit for ourselves") {
   const bool few = std::thread::hardware_concurrency() < 2 || std::getenv("OMP_NUM_THREADS");
   CHECK((few || threads_after_a_limit > 1));
   const int all = num_threads();
-  limit_library_threads(1);
+  const LibraryOnOneThread limit;
   CHECK(num_threads() == all);
   in_thread([all] { CHECK(num_threads() == all); });
 }
