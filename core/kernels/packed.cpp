@@ -12,9 +12,9 @@ namespace {
 
 constexpr int64_t kPanel = dnnl_wall::kPanel;
 
-dnnl_wall::Layout layout_for(int64_t k, int64_t n, Precision precision) {
+dnnl_wall::Layout layout_for(int64_t k, int64_t n, bool fast) {
   if (k == 0 || n == 0) return {};
-  return dnnl_wall::packed_layout(k, n, precision == Precision::bf16 && bf16_is_fast());
+  return dnnl_wall::packed_layout(k, n, fast);
 }
 
 // A in f32, rounded to bf16: what a machine without bf16 multiplies.
@@ -37,11 +37,16 @@ Matrix<const Bf16> narrowed(int64_t m, int64_t k, Matrix<const float> a) {
 }  // namespace
 
 size_t PackedMatrix::bytes(int64_t k, int64_t n, Precision precision) {
-  return layout_for(k, n, precision).bytes;
+  return layout_for(k, n, precision == Precision::bf16 && bf16_is_fast()).bytes;
 }
 
 PackedMatrix::PackedMatrix(int64_t k, int64_t n, Precision precision, void* memory)
-    : k_(k), n_(n), precision_(precision), layout_(layout_for(k, n, precision)), data_(memory) {
+    : k_(k),
+      n_(n),
+      precision_(precision),
+      fast_(precision == Precision::bf16 && bf16_is_fast()),
+      layout_(layout_for(k, n, fast_)),
+      data_(memory) {
   if (data_) return;
   own_ = Buffer(layout_.bytes);
   data_ = own_.data();
@@ -49,19 +54,19 @@ PackedMatrix::PackedMatrix(int64_t k, int64_t n, Precision precision, void* memo
 
 void PackedMatrix::pack(Matrix<const float> b) {
   if (k_ == 0 || n_ == 0) return;
-  const bool narrow = precision_ == Precision::bf16, fast = narrow && bf16_is_fast();
+  const bool narrow = precision_ == Precision::bf16;
   const int64_t panels = (n_ + kPanel - 1) / kPanel;
   const auto part = [&](int64_t begin, int64_t end) {  // panels
     std::byte* to = static_cast<std::byte*>(data_) + static_cast<size_t>(begin) * layout_.panel_bytes;
     const int64_t columns = std::min(n_, end * kPanel) - begin * kPanel;
-    if (!fast || layout_.panel_bytes == 0)
-      return dnnl_wall::reorder(k_, columns, fast, b.from(0, begin * kPanel), to);
+    if (!fast_ || layout_.panel_bytes == 0)
+      return dnnl_wall::reorder(k_, columns, fast_, b.from(0, begin * kPanel), to);
     for (int64_t p = begin; p < end; ++p, to += layout_.panel_bytes) {
       pack_bf16_panel(k_, std::min(kPanel, n_ - p * kPanel), b.from(0, p * kPanel),
                       reinterpret_cast<Bf16*>(to));
     }
   };
-  if (narrow && !fast) {
+  if (narrow && !fast_) {
     const Matrix<const Bf16> once = narrowed(k_, n_, b);
     b = rounded(k_, n_, once);
   }
@@ -80,14 +85,13 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
   if (narrow_a && b.precision_ != Precision::bf16)
     fail("gemm_packed: A is bf16 and B is f32, want both in bf16");
   if (m == 0 || n == 0) return;
-  if (k == 0) return gemm(m, n, 0, Matrix<const float>{nullptr, 1, 1}, {nullptr, 1, 1}, c, beta);
-  const bool fast = b.precision_ == Precision::bf16 && bf16_is_fast();
-  // 8 rows a thread are enough: a packed product loses less to few rows than to a second look at A.
+  if (k == 0) return gemm(m, n, 0, Matrix<const float>{nullptr, 0, 1}, {nullptr, 0, 1}, c, beta);
+  // With 8 rows a thread it is as good by rows as by columns, which means a second look at A.
   in_pieces(m, n, k, 8, b.layout_.panel_bytes != 0, [&](int64_t i, int64_t rows, int64_t j, int64_t columns) {
     const Matrix<const T> mine = a.from(i, 0);
     const Matrix<float> part = c.from(i, j);
     const void* right = b.from_column(j);
-    if (fast) {
+    if (b.fast_) {
       Matrix<const Bf16> left{};
       if constexpr (narrow_a) {
         left = mine;

@@ -31,6 +31,7 @@ class PackedMatrix {
 
   int64_t k_ = 0, n_ = 0;
   Precision precision_ = Precision::f32;
+  bool fast_ = false;  // stored in bf16, not in f32 rounded to it
   dnnl_wall::Layout layout_;
   Buffer own_;
   void* data_ = nullptr;

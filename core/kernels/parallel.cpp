@@ -9,7 +9,6 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -151,12 +150,13 @@ class Pool {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
+      workers_.reserve(static_cast<size_t>(want));
       for (int i = have; i < want; ++i) {
         auto worker = std::make_unique<Worker>();
         worker->start(i + 1);
         workers_.push_back(std::move(worker));
       }
-    } catch (const std::system_error&) {  // the system gives no more threads: do with those there are
+    } catch (const std::exception&) {  // the system gives no more threads: do with those there are
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     return static_cast<int>(workers_.size());
