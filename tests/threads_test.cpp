@@ -200,15 +200,19 @@ TEST_CASE(
     std::this_thread::sleep_for(std::chrono::milliseconds(pause));
     std::atomic<bool> begun{false};
     std::thread::id second;
+    bool finished = false;
     run_on_threads(2, [&](int i) {
       if (i == 1) {
         second = std::this_thread::get_id();
         begun = true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        finished = true;  // not atomic: the caller must have waited for it
       }
       const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
       while (i == 0 && !begun && std::chrono::steady_clock::now() < end) std::this_thread::yield();
     });
     CHECK(second != std::this_thread::get_id());
+    CHECK(finished);
   }
   CHECK_THROWS_WITH_AS(run_on_threads(2,
                                       [](int i) {
