@@ -2,8 +2,14 @@
 // several.
 #include <doctest/doctest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <thread>
+#include <vector>
 
 #include "core/buffer.h"
 #include "core/kernels/parallel.h"
@@ -132,13 +138,16 @@ TEST_CASE("one thread and several give the same bits") {
 }
 
 // Asked before anything else in this program runs a kernel.
-const int threads_after_a_limit = (limit_library_threads(1), num_threads());
+const int threads_after_a_limit = [] {
+  const LibraryOnOneThread limit;
+  return num_threads();
+}();
 
 TEST_CASE("a limit for the library is no limit for ourselves") {
   const bool few = std::thread::hardware_concurrency() < 2 || std::getenv("OMP_NUM_THREADS");
   CHECK((few || threads_after_a_limit > 1));
   const int all = num_threads();
-  limit_library_threads(1);
+  const LibraryOnOneThread limit;
   CHECK(num_threads() == all);
   in_thread([all] { CHECK(num_threads() == all); });
 }
@@ -156,6 +165,88 @@ TEST_CASE("parallel_for covers every index once, passes errors on, and nests") {
   CHECK_THROWS_WITH_AS(parallel_for(100, 1 << 20, [](int64_t, int64_t) { fail("inside"); }), "inside", Error);
   set_num_threads(0);
 }
+
+TEST_CASE("run_on_threads calls each piece once, from several callers at once, and runs nested ones too") {
+  set_num_threads(3);
+  std::vector<std::thread> callers;
+  std::atomic<int> wrong{0};
+  for (int c = 0; c < 3; ++c) {
+    callers.emplace_back([&wrong] {
+      for (int round = 0; round < 2000; ++round) {
+        const int n = round % 7;
+        std::vector<int> seen(7, 0), inner(7, 0);  // not atomic: the pool itself has to order them
+        run_on_threads(n, [&](int i) {
+          ++seen[static_cast<size_t>(i)];
+          if (threads_for(int64_t{1} << 40) != 1) ++wrong;
+          run_on_threads(2, [&](int) { ++inner[static_cast<size_t>(i)]; });
+        });
+        for (int i = 0; i < 7; ++i) {
+          if (seen[static_cast<size_t>(i)] != (i < n) || inner[static_cast<size_t>(i)] != (i < n ? 2 : 0))
+            ++wrong;
+        }
+      }
+    });
+  }
+  for (std::thread& t : callers) t.join();
+  CHECK(wrong == 0);
+  CHECK(threads_for(int64_t{1} << 40) == 3);
+  set_num_threads(0);
+}
+
+TEST_CASE(
+    "a second thread takes its piece, whether it waits awake or asleep, and the pool survives an error") {
+  set_num_threads(2);
+  for (int pause : {0, 0, 1, 5}) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(pause));
+    std::atomic<bool> begun{false};
+    std::thread::id second;
+    bool finished = false;
+    run_on_threads(2, [&](int i) {
+      if (i == 1) {
+        second = std::this_thread::get_id();
+        begun = true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        finished = true;  // not atomic: the caller must have waited for it
+      }
+      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (i == 0 && !begun && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    });
+    CHECK(second != std::this_thread::get_id());
+    CHECK(finished);
+  }
+  CHECK_THROWS_WITH_AS(run_on_threads(2,
+                                      [](int i) {
+                                        if (i == 1) fail("in piece 1");
+                                      }),
+                       "in piece 1", Error);
+  int sum = 0;
+  run_on_threads(1, [&](int i) { sum += i + 1; });
+  CHECK(sum == 1);
+  CHECK(threads_for(int64_t{1} << 40) == 2);
+  set_num_threads(0);
+}
+
+#if !defined(__SANITIZE_THREAD__)  // which supports no threads in a child of a process with threads
+TEST_CASE("a forked child has a pool of its own") {
+  set_num_threads(2);
+  std::vector<int> seen(2, 0);
+  run_on_threads(2, [&](int i) { ++seen[static_cast<size_t>(i)]; });
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    std::atomic<int> pieces{0};
+    run_on_threads(2, [&](int) {  // each waits for the other: only two threads end this
+      ++pieces;
+      while (pieces < 2) std::this_thread::yield();
+    });
+    _exit(pieces == 2 ? 0 : 1);
+  }
+  int status = -1;
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  set_num_threads(0);
+}
+#endif
 
 }  // namespace
 }  // namespace reel

@@ -3,6 +3,8 @@
 #include <dnnl.hpp>
 
 #include <algorithm>
+#include <cstdlib>
+#include <initializer_list>
 #include <list>
 #include <unordered_map>
 
@@ -13,19 +15,22 @@ namespace reel::dnnl_wall {
 
 namespace {
 
+using dnnl::memory;
+
+enum Flags : int64_t { kTransposedA = 1, kTransposedB = 2, kAdd = 4, kPacked = 8, kBf16 = 16, kReorder = 32 };
+
+int64_t when(bool holds, Flags flag) { return holds ? int64_t{flag} : 0; }
+
 struct Key {
-  int64_t m, n, k, lda, ldb, ldc;
-  bool ta, tb, add;
-  int threads;
+  int64_t m, n, k, lda, ldb, ldc, flags;
   bool operator==(const Key&) const = default;
+  bool has(Flags flag) const { return (flags & flag) != 0; }
 };
 
 struct Hash {
   size_t operator()(const Key& key) const {
     uint64_t h = 0;
-    for (int64_t v :
-         {key.m, key.n, key.k, key.lda, key.ldb, key.ldc,
-          int64_t{key.ta} | int64_t{key.tb} << 1 | int64_t{key.add} << 2 | int64_t{key.threads} << 3}) {
+    for (int64_t v : {key.m, key.n, key.k, key.lda, key.ldb, key.ldc, key.flags}) {
       h = (h ^ static_cast<uint64_t>(v)) * 0x9e3779b97f4a7c15u;
       h ^= h >> 29;
     }
@@ -33,41 +38,134 @@ struct Hash {
   }
 };
 
-struct Ready {
-  dnnl::memory::desc a, b, c;
-  dnnl::matmul primitive;
-};
-
 dnnl::engine& engine() {
   static dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
   return cpu;
 }
+dnnl::stream& stream() {
+  static thread_local dnnl::stream own(engine());
+  return own;
+}
 
-Ready make(const Key& key) {
-  using dnnl::memory;
-  const auto f32 = memory::data_type::f32;
-  const auto strides = [](bool transposed, int64_t ld) {
-    return transposed ? memory::dims{1, ld} : memory::dims{ld, 1};
-  };
-  Ready ready;
-  ready.a = memory::desc({key.m, key.k}, f32, strides(key.ta, key.lda));
-  ready.b = memory::desc({key.k, key.n}, f32, strides(key.tb, key.ldb));
-  ready.c = memory::desc({key.m, key.n}, f32, memory::dims{key.ldc, 1});
+memory::desc strided(int64_t rows, int64_t columns, memory::data_type type, bool transposed, int64_t ld) {
+  return {{rows, columns}, type, transposed ? memory::dims{1, ld} : memory::dims{ld, 1}};
+}
+
+dnnl::primitive_attr user_scratch() {
   dnnl::primitive_attr attr;
-  if (key.add) {
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attr;
+}
+
+dnnl::matmul::primitive_desc describe(const memory::desc& a, const memory::desc& b, const memory::desc& c,
+                                      bool add) {
+  dnnl::primitive_attr attr = user_scratch();
+  if (add) {
     dnnl::post_ops ops;
     ops.append_sum(1.0f);
     attr.set_post_ops(ops);
   }
 #if DNNL_VERSION_MAJOR >= 3
-  const dnnl::matmul::primitive_desc description(engine(), ready.a, ready.b, ready.c, attr);
+  return {engine(), a, b, c, attr};
 #else
-  const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(ready.a, ready.b, ready.c), attr,
-                                                 engine());
+  return {dnnl::matmul::desc(a, b, c), attr, engine()};
 #endif
-  ready.primitive = dnnl::matmul(description);
-  return ready;
 }
+
+memory::data_type type_of(bool bf16) { return bf16 ? memory::data_type::bf16 : memory::data_type::f32; }
+
+// What oneDNN would choose for a right side, asked with a number of rows as a recurrent step has them. 2.6.3
+// gives the same answer for any number.
+memory::desc packed_desc(int64_t k, int64_t n, bool bf16) {
+  const memory::data_type type = type_of(bf16);
+  const LibraryOnOneThread limit;
+  return describe(strided(32, k, type, false, k), memory::desc({k, n}, type, memory::format_tag::any),
+                  strided(32, n, memory::data_type::f32, false, n), false)
+      .weights_desc();
+}
+
+// Memory that grows and belongs to a thread.
+class Scratch {
+ public:
+  ~Scratch() { std::free(data_); }
+  void* get(size_t bytes) {
+    if (bytes > bytes_) {
+      std::free(data_);
+      bytes_ = (bytes + 4095) / 4096 * 4096;
+      data_ = std::aligned_alloc(64, bytes_);
+      if (!data_) bytes_ = 0;
+    }
+    if (bytes > bytes_) fail("out of memory: oneDNN wants {} bytes to work in", bytes);
+    return data_;
+  }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+thread_local Scratch scratch;
+
+// A primitive with its memory objects, which get their addresses at each call.
+class Ready {
+ public:
+  explicit Ready(const Key& key) {
+    const bool bf16 = key.has(kBf16);
+    if (key.has(kReorder)) {
+      const dnnl::reorder::primitive_desc description(
+          engine(), strided(key.k, key.n, memory::data_type::f32, key.has(kTransposedB), key.ldb), engine(),
+          packed_desc(key.k, key.n, bf16), user_scratch());
+      primitive_ = dnnl::reorder(description);
+      give(DNNL_ARG_FROM, description.src_desc());
+      give(DNNL_ARG_TO, description.dst_desc());
+      give_scratch(description.scratchpad_desc());
+      return;
+    }
+    const auto description =
+        describe(strided(key.m, key.k, type_of(bf16), key.has(kTransposedA), key.lda),
+                 key.has(kPacked) ? packed_desc(key.k, key.n, bf16)
+                                  : strided(key.k, key.n, type_of(bf16), key.has(kTransposedB), key.ldb),
+                 strided(key.m, key.n, memory::data_type::f32, false, key.ldc), key.has(kAdd));
+    primitive_ = dnnl::matmul(description);
+    give(DNNL_ARG_SRC, description.src_desc());
+    give(DNNL_ARG_WEIGHTS, description.weights_desc());
+    give(DNNL_ARG_DST, description.dst_desc());
+    give_scratch(description.scratchpad_desc());
+  }
+
+  // Addresses in the order of the arguments; oneDNN's have no const.
+  void run(std::initializer_list<const void*> addresses) {
+    int i = 0;
+    for (const void* address : addresses) set_address(i++, const_cast<void*>(address));
+    if (scratch_ > 0) set_address(i++, scratch.get(scratch_));
+    check(dnnl_primitive_execute(primitive_.get(), stream().get(), i, arguments_));
+  }
+
+ private:
+  static void check(dnnl_status_t status) {
+    dnnl::error::wrap_c_api(status, "a ready primitive did not run");
+  }
+  void give(int name, const memory::desc& desc) {
+    memories_[count_] = memory(desc, engine(), nullptr);
+    arguments_[count_] = {name, memories_[count_].get()};
+    ++count_;
+  }
+  void give_scratch(const memory::desc& desc) {
+    scratch_ = desc.get_size();
+    if (scratch_ > 0) give(DNNL_ARG_SCRATCHPAD, desc);
+  }
+  void set_address(int i, void* address) {
+    if (addresses_[i] == address) return;
+    check(dnnl_memory_set_data_handle(memories_[i].get(), address));
+    addresses_[i] = address;
+  }
+
+  dnnl::primitive primitive_;
+  memory memories_[4];
+  void* addresses_[4] = {};
+  dnnl_exec_arg_t arguments_[4];
+  int count_ = 0;
+  size_t scratch_ = 0;
+};
 
 // Primitives in the order of their last use; the oldest go first.
 class Cache {
@@ -79,7 +177,7 @@ class Cache {
       return found->second->second;
     }
     ++stats.misses;
-    order_.emplace_front(key, make(key));
+    order_.emplace_front(std::piecewise_construct, std::forward_as_tuple(key), std::forward_as_tuple(key));
     index_[key] = order_.begin();
     if (order_.size() > kPrimitives) {
       index_.erase(order_.back().first);
@@ -98,47 +196,126 @@ thread_local Cache cache;
 
 // The distance between the rows of a matrix, or of its transpose. A single row may claim any; oneDNN wants
 // its length.
-int64_t leading(Matrix<const float> x, int64_t rows, int64_t columns) {
+template <class T>
+int64_t leading(Matrix<const T> x, int64_t rows, int64_t columns) {
   return x.col != 1 ? std::max(x.col, rows) : std::max(x.row, columns);
 }
 
-std::string describe(int64_t m, int64_t n, int64_t k) {
-  return fmt::format("[{}, {}] x [{}, {}]", m, k, k, n);
+std::string shapes(int64_t m, int64_t n, int64_t k) { return fmt::format("[{}, {}] x [{}, {}]", m, k, k, n); }
+
+void run(const Key& key, std::initializer_list<const void*> addresses) {
+  const LibraryOnOneThread limit;
+  try {
+    cache.find(key).run(addresses);
+  } catch (const dnnl::error& e) {
+    fail("oneDNN {} failed in a {} {} {} (leading dimensions {}, {}, {}; flags {}): {}", version(),
+         key.has(kBf16) ? "bf16" : "f32", key.has(kReorder) ? "reorder" : "matmul",
+         shapes(key.m, key.n, key.k), key.lda, key.ldb, key.ldc, key.flags, e.what());
+  }
+}
+
+template <class T>
+Key plain(int64_t m, int64_t n, int64_t k, Matrix<const T> a, Matrix<const T> b, Matrix<float> c) {
+  return {m,
+          n,
+          k,
+          leading(a, m, k),
+          leading(b, k, n),
+          std::max(c.row, n),
+          when(a.col != 1, kTransposedA) | when(b.col != 1, kTransposedB)};
+}
+
+template <class T>
+Key packed(int64_t m, int64_t n, int64_t k, Matrix<const T> a, Matrix<float> c) {
+  return {m, n, k, leading(a, m, k), 0, std::max(c.row, n), when(a.col != 1, kTransposedA) | kPacked};
 }
 
 }  // namespace
 
 void sgemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
            float beta) {
-  limit_library_threads(threads_for(m * n * k / 16));
+  const LibraryOnOneThread limit;
   const bool ta = a.col != 1, tb = b.col != 1;
-  const dnnl_status_t status = dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, 1.0f, a.data,
-                                          leading(a, m, k), b.data, leading(b, k, n), beta, c.data, c.row);
+  const dnnl_status_t status =
+      dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, 1.0f, a.data, leading(a, m, k), b.data,
+                 leading(b, k, n), beta, c.data, std::max(c.row, n));
   if (status != dnnl_success) {
-    fail("oneDNN {} refused sgemm {} (status {})", version(), describe(m, n, k), static_cast<int>(status));
+    fail("oneDNN {} refused sgemm {} (status {})", version(), shapes(m, n, k), static_cast<int>(status));
   }
 }
 
 void matmul(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
             float beta) {
-  const int threads = threads_for(m * n * k / 16);
-  limit_library_threads(threads);
-  const bool ta = a.col != 1, tb = b.col != 1;
-  const Key key{m, n, k, leading(a, m, k), leading(b, k, n), c.row, ta, tb, beta != 0, threads};
+  Key key = plain(m, n, k, a, b, c);
+  if (beta != 0) key.flags |= kAdd;
+  run(key, {a.data, b.data, c.data});
+}
+
+void matmul(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, Matrix<const Bf16> b, Matrix<float> c) {
+  Key key = plain(m, n, k, a, b, c);
+  key.flags |= kBf16;
+  run(key, {a.data, b.data, c.data});
+}
+
+void matmul_packed(int64_t m, int64_t n, int64_t k, Matrix<const float> a, const void* b, Matrix<float> c,
+                   float beta) {
+  Key key = packed(m, n, k, a, c);
+  if (beta != 0) key.flags |= kAdd;
+  run(key, {a.data, b, c.data});
+}
+
+void matmul_packed(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, const void* b, Matrix<float> c) {
+  Key key = packed(m, n, k, a, c);
+  key.flags |= kBf16;
+  run(key, {a.data, b, c.data});
+}
+
+Layout packed_layout(int64_t k, int64_t n, bool bf16) {
   try {
-    Ready& ready = cache.find(key);
-    static thread_local dnnl::stream stream(engine());
-    const auto memory = [](const dnnl::memory::desc& desc, const float* data) {
-      return dnnl::memory(desc, engine(), const_cast<float*>(data));  // oneDNN's handles have no const
-    };
-    ready.primitive.execute(stream, {{DNNL_ARG_SRC, memory(ready.a, a.data)},
-                                     {DNNL_ARG_WEIGHTS, memory(ready.b, b.data)},
-                                     {DNNL_ARG_DST, memory(ready.c, c.data)}});
-    stream.wait();
+    const memory::desc desc = packed_desc(k, n, bf16);
+#if DNNL_VERSION_MAJOR >= 3
+    const memory::dims blocks = desc.get_inner_blks(), axes = desc.get_inner_idxs(),
+                       strides = desc.get_strides();
+#else
+    const auto& blocking = desc.data.format_desc.blocking;
+    const memory::dims blocks(blocking.inner_blks, blocking.inner_blks + blocking.inner_nblks);
+    const memory::dims axes(blocking.inner_idxs, blocking.inner_idxs + blocking.inner_nblks);
+    const memory::dims strides(blocking.strides, blocking.strides + 2);
+#endif
+    const int64_t deep = bf16 ? 32 : 16, size = bf16 ? 2 : 4, panel = (k + deep - 1) / deep * deep * kPanel;
+    Layout layout{.bytes = desc.get_size()};
+    const bool known = (bf16 ? blocks == memory::dims{16, kPanel, 2} && axes == memory::dims{0, 1, 0}
+                             : blocks == memory::dims{16, kPanel} && axes == memory::dims{0, 1}) &&
+                       strides == memory::dims{deep * kPanel, panel} &&
+                       layout.bytes == static_cast<size_t>((n + kPanel - 1) / kPanel * panel * size);
+    if (known) layout.panel_bytes = static_cast<size_t>(panel * size);
+    return layout;
   } catch (const dnnl::error& e) {
-    fail("oneDNN {} failed in a matmul {} (leading dimensions {}, {}, {}): {}", version(), describe(m, n, k),
-         key.lda, key.ldb, key.ldc, e.what());
+    fail("oneDNN {} knows no packed layout for a {} matrix [{}, {}]: {}", version(), bf16 ? "bf16" : "f32", k,
+         n, e.what());
   }
+}
+
+void reorder(int64_t k, int64_t n, bool bf16, Matrix<const float> from, void* packed) {
+  run({0, n, k, 0, leading(from, k, n), 0, kReorder | when(from.col != 1, kTransposedB) | when(bf16, kBf16)},
+      {from.data, packed});
+}
+
+bool has_bf16() {
+  static const bool fast = [] {
+    const LibraryOnOneThread limit;
+    try {
+      const auto bf16 = memory::data_type::bf16;
+      const std::string name =
+          describe(strided(64, 64, bf16, false, 64), memory::desc({64, 64}, bf16, memory::format_tag::any),
+                   strided(64, 64, memory::data_type::f32, false, 64), false)
+              .impl_info_str();
+      return name.find("bf16") != std::string::npos || name.find("amx") != std::string::npos;
+    } catch (const dnnl::error&) {
+      return false;
+    }
+  }();
+  return fast;
 }
 
 CacheStats cache_stats() { return cache.stats; }

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "core/kernels/parallel.h"
+
 namespace reel {
 
 // A matrix in memory; element (i, j) lies at data[i * row + j * col], and one of the two strides is 1.
@@ -10,6 +12,12 @@ template <class T>
 struct Matrix {
   T* data;
   int64_t row, col;
+  Matrix from(int64_t i, int64_t j) const { return {data + i * row + j * col, row, col}; }
+};
+
+// The upper half of a float.
+struct Bf16 {
+  uint16_t bits;
 };
 
 // C[m, n] = A[m, k] B[k, n] + beta C, with beta 0 or 1 and C's columns next to each other.
@@ -17,5 +25,18 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const f
           float beta);
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<const double> a, Matrix<const double> b, Matrix<double> c,
           double beta);
+
+// Which routine computes an f32 product, by what was measured (gemm.cpp has the reasons).
+enum class Routine {
+  loops,   // ours: one row, or tiny
+  sgemm,   // oneDNN's BLAS-like routine
+  matmul,  // oneDNN's primitive
+};
+Routine choose(int64_t m, int64_t n, int64_t k, bool transposed_b);
+
+// Calls piece(first row, rows, first column, columns) for a cut of C[m, n] among as many threads as the
+// product is worth: by rows where each thread gets `least_rows`, else by columns, at multiples of 64 of them.
+void in_pieces(int64_t m, int64_t n, int64_t k, int64_t least_rows, bool columns_too,
+               Callable<int64_t, int64_t, int64_t, int64_t> piece);
 
 }  // namespace reel

@@ -1,9 +1,16 @@
 #include "core/kernels/parallel.h"
 
+#include <pthread.h>
+#include <signal.h>
+
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <exception>
+#include <memory>
+#include <mutex>
 #include <thread>
+#include <vector>
 
 #include "core/error.h"
 #include "core/tensor.h"
@@ -11,9 +18,6 @@
 // libgomp's stable entry points, called without the compiler's OpenMP: clang's would bring a second runtime
 // along.
 extern "C" {
-void GOMP_parallel(void (*body)(void*), void* data, unsigned threads, unsigned flags);
-int omp_get_thread_num(void);
-int omp_get_num_threads(void);
 int omp_in_parallel(void);
 void omp_set_num_threads(int threads);
 int omp_get_max_threads(void);
@@ -28,24 +32,152 @@ int default_threads() {
   return threads;
 }
 std::atomic<int> chosen{0};
+thread_local bool inside = false;  // a body that runs on the pool
 
-struct Job {
-  const std::function<void(int64_t, int64_t)>* body;
-  int64_t n;
-  std::exception_ptr error;
+void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Waits until ready() with the core kept, at most for about as long as waking a sleeper takes.
+template <class F>
+bool spin(const F& ready) {
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + std::chrono::microseconds(40);
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (ready()) return true;
+      pause();
+    }
+  } while (Clock::now() < end);
+  return ready();
+}
+
+struct Region {
+  Callable<int> body;
+  int n;
+  std::atomic<int> next;  // pieces that no thread was given
+  std::exception_ptr error = nullptr;
   std::atomic_flag failed = ATOMIC_FLAG_INIT;
 
-  void run_piece(int index, int count) {
-    const int64_t begin = n * index / count;
-    const int64_t end = n * (index + 1) / count;
-    if (begin == end) return;
+  void run(int i) {
     try {
-      (*body)(begin, end);
+      body(i);
     } catch (...) {
       if (!failed.test_and_set()) error = std::current_exception();
     }
   }
+  void run_rest() {
+    for (int i = next.fetch_add(1); i < n; i = next.fetch_add(1)) run(i);
+  }
 };
+
+// A thread that waits for one piece at a time. The caller posts it and may take it back while nobody has
+// begun, so a thread that gets no core costs nothing.
+class Worker {
+ public:
+  void start(int index) {
+    std::thread([this, index] {
+      omp_set_num_threads(1);
+      inside = true;
+      for (;;) serve(index);
+    }).detach();
+  }
+  void post(Region& region) {
+    region_ = &region;
+    if (state_.exchange(kPosted) == kAsleep) state_.notify_one();
+  }
+  bool take_back() {
+    int expected = kPosted;
+    return state_.compare_exchange_strong(expected, kIdle);
+  }
+  void wait_until_done() {
+    const auto done = [this] { return state_.load() != kRunning; };
+    while (!spin(done)) state_.wait(kRunning);
+  }
+
+ private:
+  enum State : int { kIdle, kAsleep, kPosted, kRunning };
+
+  void serve(int index) {
+    if (!spin([this] { return state_.load() == kPosted; })) {
+      int expected = kIdle;
+      if (state_.compare_exchange_strong(expected, kAsleep)) state_.wait(kAsleep);
+    }
+    int expected = kPosted;
+    if (!state_.compare_exchange_strong(expected, kRunning)) return;
+    region_->run(index);
+    region_->run_rest();
+    state_.store(kIdle);
+    state_.notify_one();
+  }
+
+  alignas(64) std::atomic<int> state_{kIdle};
+  Region* region_ = nullptr;
+};
+
+// Serves one caller at a time; the others do their work alone.
+class Pool {
+ public:
+  bool run(Region& region) {
+    const std::unique_lock lock(busy_, std::try_to_lock);
+    if (!lock) return false;
+    const int helpers = grow(std::min(region.n, num_threads()) - 1);
+    region.next = helpers + 1;
+    for (int i = 0; i < helpers; ++i) workers_[static_cast<size_t>(i)]->post(region);
+    region.run(0);
+    region.run_rest();
+    for (int i = 0; i < helpers; ++i) {
+      Worker& worker = *workers_[static_cast<size_t>(i)];
+      if (worker.take_back()) {
+        region.run(i + 1);
+      } else {
+        worker.wait_until_done();
+      }
+    }
+    return true;
+  }
+
+ private:
+  // Threads that exist, at most `want`. They receive no signals: oneDNN's stack is no place for a handler.
+  int grow(int want) {
+    const int have = static_cast<int>(workers_.size());
+    if (have >= want) return want;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+      workers_.reserve(static_cast<size_t>(want));
+      for (int i = have; i < want; ++i) {
+        auto worker = std::make_unique<Worker>();
+        worker->start(i + 1);
+        workers_.push_back(std::move(worker));
+      }
+    } catch (const std::exception&) {  // the system gives no more threads: do with those there are
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return static_cast<int>(workers_.size());
+  }
+
+  std::mutex busy_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+// Never destroyed: threads wait in it until the process ends. A forked child has none of them and starts
+// anew.
+std::atomic<Pool*> current{nullptr};
+Pool& pool() {
+  static const bool made = [] {
+    current = new Pool;
+    pthread_atfork(nullptr, nullptr, [] { current = new Pool; });
+    return true;
+  }();
+  static_cast<void>(made);
+  return *current;
+}
 
 }  // namespace
 
@@ -60,31 +192,33 @@ int num_threads() {
 }
 
 int threads_for(int64_t work) {
-  if (work < 2 * kWorkPerThread || omp_in_parallel()) return 1;
+  if (work < 2 * kWorkPerThread || inside || omp_in_parallel()) return 1;
   return static_cast<int>(std::min<int64_t>(num_threads(), work / kWorkPerThread));
 }
 
-void limit_library_threads(int threads) {
+LibraryOnOneThread::LibraryOnOneThread() : before_(omp_get_max_threads()) {
   default_threads();  // asks libgomp before its answer becomes the limit set here
-  omp_set_num_threads(threads);
+  if (before_ != 1) omp_set_num_threads(1);
+}
+LibraryOnOneThread::~LibraryOnOneThread() {
+  if (before_ != 1) omp_set_num_threads(before_);
 }
 
-void parallel_for(int64_t n, int64_t cost, const std::function<void(int64_t, int64_t)>& body) {
+void run_on_threads(int n, Callable<int> body) {
+  if (n <= 0) return;
+  Region region{.body = body, .n = n, .next = 0};
+  const bool outer = inside;
+  inside = true;
+  if (n == 1 || outer || omp_in_parallel() || num_threads() == 1 || !pool().run(region)) region.run_rest();
+  inside = outer;
+  if (region.error) std::rethrow_exception(region.error);
+}
+
+void parallel_for(int64_t n, int64_t cost, Callable<int64_t, int64_t> body) {
   if (n <= 0) return;
   const int threads = static_cast<int>(std::min<int64_t>(n, threads_for(n * std::max<int64_t>(cost, 1))));
   if (threads <= 1) return body(0, n);
-  Job job{.body = &body, .n = n, .error = {}};
-#if defined(__SANITIZE_THREAD__)
-  // The thread sanitizer cannot see libgomp's barriers; it checks the same pieces on threads it knows.
-  std::vector<std::thread> workers;
-  for (int i = 0; i < threads; ++i) workers.emplace_back([&job, i, threads] { job.run_piece(i, threads); });
-  for (std::thread& w : workers) w.join();
-#else
-  GOMP_parallel(
-      [](void* data) { static_cast<Job*>(data)->run_piece(omp_get_thread_num(), omp_get_num_threads()); },
-      &job, static_cast<unsigned>(threads), 0);
-#endif
-  if (job.error) std::rethrow_exception(job.error);
+  run_on_threads(threads, [&](int i) { body(n * i / threads, n * (i + 1) / threads); });
 }
 
 }  // namespace reel
