@@ -24,10 +24,10 @@ memory::desc any(const memory::dims& dims) { return dense(dims, memory::format_t
 
 // What the two kinds of cell differ in: the constructors, for each version of oneDNN.
 struct Descriptions {
-  memory::desc src, weights_layer, weights_iter, bias, dst;
+  memory::desc src, weights_layer, weights_iter, bias, dst, state;  // state: of one step
 };
 constexpr auto kLeftToRight = dnnl::rnn_direction::unidirectional_left2right;
-const memory::desc kNone;  // initial states of zero, last states nobody reads
+const memory::desc kNone;  // last states, which nobody reads
 
 #if DNNL_VERSION_MAJOR >= 3
 #define REEL_DESCRIBE(kind, ...) kind::primitive_desc(hand::engine(), __VA_ARGS__)
@@ -42,13 +42,13 @@ struct LstmKind {
   using Forward = dnnl::lstm_forward;
   using Backward = dnnl::lstm_backward;
   static Forward::primitive_desc forward(const Descriptions& d) {
-    return REEL_DESCRIBE(Forward, dnnl::prop_kind::forward_training, kLeftToRight, d.src, kNone, kNone,
-                         d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, kNone);
+    return REEL_DESCRIBE(Forward, dnnl::prop_kind::forward_training, kLeftToRight, d.src, d.state,
+                         d.state, d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, kNone);
   }
   static Backward::primitive_desc backward(const Descriptions& d, const Forward::primitive_desc& forward) {
-    return REEL_DESCRIBE_BACK(Backward, forward, dnnl::prop_kind::backward, kLeftToRight, d.src, kNone, kNone,
-                              d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, kNone, d.src, kNone,
-                              kNone, d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, kNone);
+    return REEL_DESCRIBE_BACK(Backward, forward, dnnl::prop_kind::backward, kLeftToRight, d.src, d.state,
+                              d.state, d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, kNone, d.src,
+                              d.state, d.state, d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, kNone);
   }
 };
 
@@ -57,12 +57,12 @@ struct RnnKind {
   using Backward = dnnl::vanilla_rnn_backward;
   static constexpr auto kTanh = dnnl::algorithm::eltwise_tanh;
   static Forward::primitive_desc forward(const Descriptions& d) {
-    return REEL_DESCRIBE(Forward, dnnl::prop_kind::forward_training, kTanh, kLeftToRight, d.src, kNone,
+    return REEL_DESCRIBE(Forward, dnnl::prop_kind::forward_training, kTanh, kLeftToRight, d.src, d.state,
                          d.weights_layer, d.weights_iter, d.bias, d.dst, kNone);
   }
   static Backward::primitive_desc backward(const Descriptions& d, const Forward::primitive_desc& forward) {
-    return REEL_DESCRIBE_BACK(Backward, forward, dnnl::prop_kind::backward, kTanh, kLeftToRight, d.src, kNone,
-                              d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, d.src, kNone,
+    return REEL_DESCRIBE_BACK(Backward, forward, dnnl::prop_kind::backward, kTanh, kLeftToRight, d.src, d.state,
+                              d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, d.src, d.state,
                               d.weights_layer, d.weights_iter, d.bias, d.dst, kNone);
   }
 };
@@ -96,7 +96,8 @@ class Layer {
     const memory::dims x{s.steps, s.batch, in}, h{s.steps, s.batch, hidden};
     const memory::dims wl{1, 1, in, s.gates, hidden}, wi{1, 1, hidden, s.gates, hidden}, b{1, 1, s.gates, hidden};
     using tag = memory::format_tag;
-    const Descriptions d{dense(x, tag::tnc), any(wl), any(wi), dense(b, tag::ldgo), dense(h, tag::tnc)};
+    const Descriptions d{dense(x, tag::tnc), any(wl), any(wi), dense(b, tag::ldgo), dense(h, tag::tnc),
+                         dense({1, 1, s.batch, hidden}, tag::ldnc)};
     const auto forward = Kind::forward(d);
     const auto backward = Kind::backward(d, forward);
     forward_ = typename Kind::Forward(forward);
@@ -110,12 +111,20 @@ class Layer {
     const memory at_x(d.src, hand::engine(), rows.x), at_h(d.dst, hand::engine(), rows.h);
     const memory bias(d.bias, hand::engine(), weight(weights, at.bias(l)));
     const memory workspace(forward.workspace_desc(), hand::engine());
+    // Initial states are given although they are zero: without them oneDNN 2.6.3 gets the gradient of
+    // weights_iter wrong.
+    const auto state = [&] {
+      memory zeros(d.state, hand::engine());
+      std::fill_n(static_cast<char*>(zeros.get_data_handle()), d.state.get_size(), char{0});
+      return zeros;
+    };
     forward_arguments_ = {
         {DNNL_ARG_SRC_LAYER, at_x},
         {DNNL_ARG_WEIGHTS_LAYER, add(ours_l, forward.weights_layer_desc(), weight(weights, at.ih(l)))},
         {DNNL_ARG_WEIGHTS_ITER, add(ours_i, forward.weights_iter_desc(), weight(weights, at.hh(l)))},
         {DNNL_ARG_BIAS, bias},
         {DNNL_ARG_DST_LAYER, at_h},
+        {DNNL_ARG_SRC_ITER, state()},
         {DNNL_ARG_WORKSPACE, workspace}};
     backward_arguments_ = {
         {DNNL_ARG_SRC_LAYER, at_x},
@@ -130,7 +139,12 @@ class Layer {
          add(ours_l, backward.diff_weights_layer_desc(), weight(gradients, at.ih(l)))},
         {DNNL_ARG_DIFF_WEIGHTS_ITER,
          add(ours_i, backward.diff_weights_iter_desc(), weight(gradients, at.hh(l)))},
-        {DNNL_ARG_DIFF_BIAS, add(d.bias, d.bias, weight(gradients, at.bias(l)))}};
+        {DNNL_ARG_DIFF_BIAS, add(d.bias, d.bias, weight(gradients, at.bias(l)))},
+        {DNNL_ARG_SRC_ITER, state()},
+        {DNNL_ARG_DIFF_SRC_ITER, state()}};
+    if (s.gates == 1) return;
+    forward_arguments_.insert({DNNL_ARG_SRC_ITER_C, state()});
+    backward_arguments_.insert({{DNNL_ARG_SRC_ITER_C, state()}, {DNNL_ARG_DIFF_SRC_ITER_C, state()}});
   }
 
   void forward() {
