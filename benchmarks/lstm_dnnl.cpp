@@ -1,5 +1,5 @@
-// The recurrent workloads through oneDNN's own LSTM and RNN primitives, one a layer, with its own threads; the
-// output layer is the hand-written one.
+// The recurrent workloads through oneDNN's own LSTM and RNN primitives, one a layer, with its own threads;
+// the output layer is the hand-written one.
 #include <algorithm>
 #include <unordered_map>
 
@@ -42,8 +42,8 @@ struct LstmKind {
   using Forward = dnnl::lstm_forward;
   using Backward = dnnl::lstm_backward;
   static Forward::primitive_desc forward(const Descriptions& d) {
-    return REEL_DESCRIBE(Forward, dnnl::prop_kind::forward_training, kLeftToRight, d.src, d.state,
-                         d.state, d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, kNone);
+    return REEL_DESCRIBE(Forward, dnnl::prop_kind::forward_training, kLeftToRight, d.src, d.state, d.state,
+                         d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, kNone);
   }
   static Backward::primitive_desc backward(const Descriptions& d, const Forward::primitive_desc& forward) {
     return REEL_DESCRIBE_BACK(Backward, forward, dnnl::prop_kind::backward, kLeftToRight, d.src, d.state,
@@ -61,8 +61,8 @@ struct RnnKind {
                          d.weights_layer, d.weights_iter, d.bias, d.dst, kNone);
   }
   static Backward::primitive_desc backward(const Descriptions& d, const Forward::primitive_desc& forward) {
-    return REEL_DESCRIBE_BACK(Backward, forward, dnnl::prop_kind::backward, kTanh, kLeftToRight, d.src, d.state,
-                              d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, d.src, d.state,
+    return REEL_DESCRIBE_BACK(Backward, forward, dnnl::prop_kind::backward, kTanh, kLeftToRight, d.src,
+                              d.state, d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, d.src, d.state,
                               d.weights_layer, d.weights_iter, d.bias, d.dst, kNone);
   }
 };
@@ -94,9 +94,14 @@ class Layer {
     const WeightIndex at(s);
     const int64_t in = s.width(l), hidden = s.hidden;
     const memory::dims x{s.steps, s.batch, in}, h{s.steps, s.batch, hidden};
-    const memory::dims wl{1, 1, in, s.gates, hidden}, wi{1, 1, hidden, s.gates, hidden}, b{1, 1, s.gates, hidden};
+    const memory::dims wl{1, 1, in, s.gates, hidden}, wi{1, 1, hidden, s.gates, hidden},
+        b{1, 1, s.gates, hidden};
     using tag = memory::format_tag;
-    const Descriptions d{dense(x, tag::tnc), any(wl), any(wi), dense(b, tag::ldgo), dense(h, tag::tnc),
+    const Descriptions d{dense(x, tag::tnc),
+                         any(wl),
+                         any(wi),
+                         dense(b, tag::ldgo),
+                         dense(h, tag::tnc),
                          dense({1, 1, s.batch, hidden}, tag::ldnc)};
     const auto forward = Kind::forward(d);
     const auto backward = Kind::backward(d, forward);
@@ -171,7 +176,11 @@ template <class Kind>
 class DnnlStepper : public Stepper {
  public:
   DnnlStepper(const RecurrentSizes& sizes, const Weights& weights, int threads)
-      : s_(sizes), at_(sizes), threads_(threads), weights_(weights), gradients_(zeros_like(weights)),
+      : s_(sizes),
+        at_(sizes),
+        threads_(threads),
+        weights_(weights),
+        gradients_(zeros_like(weights)),
         output_(sizes.vocabulary, sizes.hidden, threads) {
     limit_library_threads(threads);
     const int64_t rows = s_.steps * s_.batch;
@@ -195,9 +204,11 @@ class DnnlStepper : public Stepper {
     for (Layer<Kind>& layer : layers_) layer.forward();
     std::vector<double> losses(static_cast<size_t>(threads_));
     hand::together(threads_, [&](const hand::Member& me) {
-      losses[static_cast<size_t>(me.index)] = output_.rows(
-          me, me.share(rows), x_.back().data(), dx_.back().data(), s_.hidden, batch.targets.data(),
-          weights_[at_.output()].values.data(), weights_[at_.output_bias()].values.data(), rows);
+      const hand::Share mine = me.share(rows);
+      losses[static_cast<size_t>(me.index)] =
+          output_.rows(me, mine, x_.back().data(), dx_.back().data() + mine.begin * s_.hidden, s_.hidden,
+                       batch.targets.data(), weights_[at_.output()].values.data(),
+                       weights_[at_.output_bias()].values.data(), rows);
       me.wait();
       output_.weights(me, x_.back().data(), s_.hidden, rows, gradients_[at_.output()].values.data(),
                       gradients_[at_.output_bias()].values.data());

@@ -34,7 +34,8 @@ class Model : public Stepper {
 
   Weights gradients() const override {
     Weights gradients = names_;
-    for (size_t i = 0; i < gradients.size(); ++i) gradients[i].values = variables_[i].grad().to_vector<float>();
+    for (size_t i = 0; i < gradients.size(); ++i)
+      gradients[i].values = variables_[i].grad().to_vector<float>();
     return gradients;
   }
 
@@ -101,7 +102,8 @@ class OneHot : public Model {
  public:
   OneHot(const RecurrentSizes& sizes, const Weights& weights)
       : Model(sizes, weights),
-        layer_({}, sizes.vocabulary, sizes.hidden, {.num_layers = sizes.layers, .cell = {.bias = nn::Bias::one}}) {
+        layer_({}, sizes.vocabulary, sizes.hidden,
+               {.num_layers = sizes.layers, .cell = {.bias = nn::Bias::one}}) {
     for (int64_t l = 0; l < sizes.layers; ++l) {
       auto& cell = const_cast<typename Layer::Cell&>(layer_.cell(static_cast<size_t>(l)));
       cell.weight_ih = weight(at_.ih(l));
@@ -164,8 +166,8 @@ class Separate : public Stepper {
       h = o * tanh(c);
       hs.push_back(h);
     }
-    const Tensor logits = matmul(stack(hs, 0), transpose(parts_[at_.output()][0], 0, 1)) +
-                          parts_[at_.output_bias()][0];
+    const Tensor logits =
+        matmul(stack(hs, 0), transpose(parts_[at_.output()][0], 0, 1)) + parts_[at_.output_bias()][0];
     const Tensor loss = cross_entropy(logits, Tensor::from(batch.targets, {batch.steps, sizes_.batch}));
     loss.backward();
     return loss.item();

@@ -48,7 +48,8 @@ Batch batch_of(const RecurrentSizes& sizes, int64_t k) {
   batch.ids.resize(rows);
   batch.targets.resize(rows);
   for (int64_t& id : batch.ids) id = static_cast<int64_t>(bits() % static_cast<uint64_t>(sizes.vocabulary));
-  for (int64_t& id : batch.targets) id = static_cast<int64_t>(bits() % static_cast<uint64_t>(sizes.vocabulary));
+  for (int64_t& id : batch.targets)
+    id = static_cast<int64_t>(bits() % static_cast<uint64_t>(sizes.vocabulary));
   return batch;
 }
 
@@ -90,7 +91,8 @@ Workload recurrent_workload(std::string name, std::string description, const Rec
   }
   workload.weights = [sizes] { return initial_weights(sizes); };
   const auto add = [&](std::string variant, auto make) {
-    workload.variants.push_back({std::move(variant), [sizes, make](const Weights& w) { return make(sizes, w); }});
+    workload.variants.push_back(
+        {std::move(variant), [sizes, make](const Weights& w) { return make(sizes, w); }});
   };
   add("planned", planned_recurrent);
   if (sizes.embedding == 0) add("one_hot", planned_one_hot);

@@ -13,12 +13,12 @@ namespace reel::bench {
 // Without an embedding the first layer reads one-hot rows: columns of its weight_ih.
 struct RecurrentSizes {
   int64_t layers = 1, hidden = 0, batch = 1, steps = 0, vocabulary = 0;
-  int64_t embedding = 0;                   // 0: one-hot rows
-  int64_t shortest = 0;                    // > 0: lengths differ, from this to `steps`
-  int64_t gates = 4;                       // 4: LSTM (i, f, g, o); 1: tanh RNN
-  int64_t length(int64_t k) const;         // of the k-th batch
-  int64_t width(int64_t layer) const;      // of a layer's input
-  double flops(int64_t steps_taken) const; // of the matrix products, forward and backward; look-ups count 0
+  int64_t embedding = 0;                    // 0: one-hot rows
+  int64_t shortest = 0;                     // > 0: lengths differ, from this to `steps`
+  int64_t gates = 4;                        // 4: LSTM (i, f, g, o); 1: tanh RNN
+  int64_t length(int64_t k) const;          // of the k-th batch
+  int64_t width(int64_t layer) const;       // of a layer's input
+  double flops(int64_t steps_taken) const;  // of the matrix products, forward and backward; look-ups count 0
 };
 
 struct Batch {
@@ -31,7 +31,8 @@ Batch batch_of(const RecurrentSizes& sizes, int64_t k);
 // +-1/sqrt(hidden), as PyTorch begins; the embedding in +-0.1.
 Weights initial_weights(const RecurrentSizes& sizes);
 struct WeightIndex {  // where they are in that list
-  explicit WeightIndex(const RecurrentSizes& sizes) : first(sizes.embedding > 0 ? 1 : 0), layers(sizes.layers) {}
+  explicit WeightIndex(const RecurrentSizes& sizes)
+      : first(sizes.embedding > 0 ? 1 : 0), layers(sizes.layers) {}
   size_t ih(int64_t layer) const { return static_cast<size_t>(first + 3 * layer); }
   size_t hh(int64_t layer) const { return ih(layer) + 1; }
   size_t bias(int64_t layer) const { return ih(layer) + 2; }

@@ -15,7 +15,8 @@ void choose_passes(const std::string&) {}
 
 class Without : public Stepper {
  public:
-  Without(std::string pass, std::unique_ptr<Stepper> planned) : pass_(std::move(pass)), planned_(std::move(planned)) {}
+  Without(std::string pass, std::unique_ptr<Stepper> planned)
+      : pass_(std::move(pass)), planned_(std::move(planned)) {}
   double step(int64_t k) override {
     choose_passes("-" + pass_);
     const double loss = planned_->step(k);

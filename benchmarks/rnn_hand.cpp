@@ -16,11 +16,20 @@ using namespace hand;
 class HandRnn : public Stepper {
  public:
   HandRnn(const RecurrentSizes& sizes, const Weights& weights)
-      : s_(sizes), at_(sizes), ld_((sizes.hidden + 15) / 16 * 16), weights_(weights),
-        gradients_(zeros_like(weights)), forward_(sizes.hidden * ld_), backward_(sizes.hidden * ld_),
-        h_(sizes.steps * ld_), dh_(sizes.steps * ld_), dz_(sizes.steps * ld_), x_(ld_),
+      : s_(sizes),
+        at_(sizes),
+        ld_((sizes.hidden + 15) / 16 * 16),
+        weights_(weights),
+        gradients_(zeros_like(weights)),
+        forward_(sizes.hidden * ld_),
+        backward_(sizes.hidden * ld_),
+        h_(sizes.steps * ld_),
+        dh_(sizes.steps * ld_),
+        dz_(sizes.steps * ld_),
+        x_(ld_),
         output_(sizes.vocabulary, sizes.hidden, 1) {
-    if (s_.batch != 1 || s_.layers != 1 || s_.embedding != 0) fail("the RNN by hand has batch 1 and one layer");
+    if (s_.batch != 1 || s_.layers != 1 || s_.embedding != 0)
+      fail("the RNN by hand has batch 1 and one layer");
     output_.resize(sizes.steps);
   }
 
@@ -47,7 +56,8 @@ class HandRnn : public Stepper {
   // weight_hh with its rows padded to whole vectors, and its transpose.
   void prepare() {
     const float* w = weights_[at_.hh(0)].values.data();
-    for (int64_t i = 0; i < s_.hidden; ++i) std::copy_n(w + i * s_.hidden, s_.hidden, backward_.data() + i * ld_);
+    for (int64_t i = 0; i < s_.hidden; ++i)
+      std::copy_n(w + i * s_.hidden, s_.hidden, backward_.data() + i * ld_);
     for (int64_t i = 0; i < s_.hidden; ++i) {
       for (int64_t j = 0; j < s_.hidden; ++j) forward_.data()[j * ld_ + i] = w[i * s_.hidden + j];
     }

@@ -19,7 +19,8 @@ const std::vector<Workload>& workloads() {
     RecurrentSizes lengths = lstm;
     lengths.steps = 80;
     lengths.shortest = 20;
-    list.push_back(recurrent_workload("W9", "W2 with a new random length, 20 to 80 steps, every step", lengths));
+    list.push_back(
+        recurrent_workload("W9", "W2 with a new random length, 20 to 80 steps, every step", lengths));
     return list;
   }();
   return all;

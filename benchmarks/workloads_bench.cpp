@@ -35,7 +35,9 @@ void run_steps(benchmark::State& state, const Workload& workload, const Variant&
       for (int threads : {1, 2}) {
         benchmark::RegisterBenchmark(
             fmt::format("{}/{}/threads:{}", workload.name, variant.name, threads).c_str(),
-            [&workload, variant, threads](benchmark::State& state) { run_steps(state, workload, variant, threads); })
+            [&workload, variant, threads](benchmark::State& state) {
+              run_steps(state, workload, variant, threads);
+            })
             ->Unit(benchmark::kMillisecond)
             ->UseRealTime();
       }

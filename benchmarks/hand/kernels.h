@@ -22,7 +22,8 @@ void lstm_row_back(float* act, const float* c, const float* c0, const float* dh,
 float cross_entropy_row(float* row, const float* b, float* db, int64_t n, int64_t target, float scale);
 
 // h[n] = tanh(x + b + sum over k of h0[k] W[k]), rows of W `ld` apart, ld >= n; h0 null: zeros.
-void rnn_row(const float* x, const float* b, const float* h0, const float* w, int64_t ld, float* h, int64_t n);
+void rnn_row(const float* x, const float* b, const float* h0, const float* w, int64_t ld, float* h,
+             int64_t n);
 // dz = (dh + sum over k of dz1[k] W[k]) (1 - h^2), dz1 of the step after or null.
 void rnn_row_back(const float* dh, const float* dz1, const float* w, int64_t ld, const float* h, float* dz,
                   int64_t n);

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <new>
+#include <string>
 
 #include "core/error.h"
 #include "core/kernels/parallel.h"
@@ -97,6 +98,12 @@ Product::Product(Sizes s, Layout a, const dnnl::memory::desc& b, const void* pac
   const dnnl::memory::desc da({s.m, s.k}, dnnl_type(type), strides(a));
   const dnnl::memory::desc dc({s.m, s.n}, dnnl::memory::data_type::f32, strides({ldc}));
   const auto description = describe(da, b, dc, into);
+  if (std::string(description.impl_info_str()).starts_with("ref")) {
+    fail(
+        "oneDNN has no fast product [{}, {}] x [{}, {}] for these layouts (2.6 wants dense rows beside a "
+        "packed B)",
+        s.m, s.k, s.k, s.n);
+  }
   matmul_ = dnnl::matmul(description);
   a_ = dnnl::memory(da, engine(), nullptr);
   b_ = dnnl::memory(b, engine(), const_cast<void*>(packed));

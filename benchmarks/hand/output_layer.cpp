@@ -21,7 +21,7 @@ double OutputLayer::rows(const Member& me, Share share, const float* h, float* d
   for (int64_t r = 0; r < share.size(); ++r) {
     loss += cross_entropy_row(logits + r * ld_, bias, dbias, vocabulary_, targets[share.begin + r], scale);
   }
-  sgemm({share.size(), hidden_, vocabulary_}, logits, {ld_}, weight, {hidden_}, dh + share.begin * ldh, ldh);
+  sgemm({share.size(), hidden_, vocabulary_}, logits, {ld_}, weight, {hidden_}, dh, ldh);
   return loss;
 }
 

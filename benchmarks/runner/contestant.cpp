@@ -19,7 +19,8 @@ class Local : public Contestant {
  public:
   Local(const Workload& workload, const Variant& variant, int threads)
       : Contestant(name_and_dtype(variant.name).first, name_and_dtype(variant.name).second),
-        workload_(workload), threads_(threads) {
+        workload_(workload),
+        threads_(threads) {
     set_num_threads(threads_);
     stepper_ = variant.make(workload.weights());
     if (!workload.tokens) return;
@@ -51,8 +52,8 @@ class Peak : public Contestant {
  public:
   explicit Peak(int threads) : Contestant("peak", "f32"), threads_(threads) {
     for (const hand::Sizes s : {hand::Sizes{1024, 1024, 1024}, hand::Sizes{2048, 2048, 512}}) {
-      Shape& shape = shapes_.emplace_back(Shape{s, hand::Packed(s, {s.n}), {}, hand::Floats(s.m * s.k),
-                                                hand::Floats(s.m * s.n)});
+      Shape& shape = shapes_.emplace_back(
+          Shape{s, hand::Packed(s, {s.n}), {}, hand::Floats(s.m * s.k), hand::Floats(s.m * s.n)});
       const hand::Floats b(s.k * s.n);
       shape.b.pack(b.data());
     }

@@ -157,8 +157,8 @@ std::vector<Row> measure(const Settings& settings, const Workload& workload, int
       if (!times.empty()) lane.samples.push_back(sum(times) / static_cast<double>(times.size()));
     }
     if (isatty(STDERR_FILENO) != 0 || round + 1 == settings.rounds) {
-      fmt::print(stderr, "\r{} at {} thread{}: round {} of {}", workload.name, threads, threads == 1 ? "" : "s",
-                 round + 1, settings.rounds);
+      fmt::print(stderr, "\r{} at {} thread{}: round {} of {}", workload.name, threads,
+                 threads == 1 ? "" : "s", round + 1, settings.rounds);
     }
   }
   fmt::print(stderr, "\n");
@@ -179,25 +179,34 @@ void check_names(const Settings& settings) {
   std::vector<std::string> names;
   for (const Workload& workload : workloads()) names.push_back(workload.name);
   for (const std::string& name : settings.only) {
-    if (!chosen(names, name)) throw CLI::ValidationError("--only", fmt::format("there is no '{}', but {}", name, fmt::join(names, ", ")));
+    if (!chosen(names, name))
+      throw CLI::ValidationError("--only",
+                                 fmt::format("there is no '{}', but {}", name, fmt::join(names, ", ")));
   }
 }
 
 int run(int argc, char** argv) {
   Settings settings;
-  CLI::App app{"Every variant of the workloads in interleaved rounds: medians, and ratios to hand-written code"};
+  CLI::App app{
+      "Every variant of the workloads in interleaved rounds: medians, and ratios to hand-written code"};
   app.add_option("--only", settings.only, "workloads, as W2,W3; all if not given")->delimiter(',');
-  app.add_option("--variants", settings.variants, "variants, as planned,hand; all if not given")->delimiter(',');
+  app.add_option("--variants", settings.variants, "variants, as planned,hand; all if not given")
+      ->delimiter(',');
   app.add_option("--threads", settings.threads, "numbers of threads, one after another")
-      ->delimiter(',')->check(CLI::Range(1, 1024))->capture_default_str();
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   app.add_option("--rounds", settings.rounds, "rounds; each runs every variant")
-      ->check(CLI::Range(int64_t{1}, int64_t{100000}))->capture_default_str();
+      ->check(CLI::Range(int64_t{1}, int64_t{100000}))
+      ->capture_default_str();
   app.add_option("--seconds", settings.seconds, "about how long each variant runs in all")
-      ->check(CLI::Range(0.01, 1e5))->capture_default_str();
+      ->check(CLI::Range(0.01, 1e5))
+      ->capture_default_str();
   app.add_option("--json", settings.json, "rows go to this file, one object a line");
   app.add_flag("--peers", settings.peers, "also rivals: benchmarks/peers/*_workloads.py");
   app.add_option("--peer-modes", settings.peer_modes, "of the rivals, as module,compile,module-bf16")
-      ->delimiter(',')->capture_default_str();
+      ->delimiter(',')
+      ->capture_default_str();
   app.add_flag("--first,!--no-first", settings.first, "measure first steps, each in a process of its own");
   app.add_option("--first-step-of", settings.first_step_of)->group("");
   try {

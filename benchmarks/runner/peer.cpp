@@ -53,7 +53,8 @@ std::vector<double> PeerProcess::ask(const std::string& workload, const std::str
   int c;
   while ((c = std::fgetc(from_)) != EOF && c != '\n') line += static_cast<char>(c);
   if (c == EOF) {
-    fmt::print(stderr, "{} ended without an answer to \"{}\" (is its framework installed?); going on without it\n",
+    fmt::print(stderr,
+               "{} ended without an answer to \"{}\" (is its framework installed?); going on without it\n",
                script_, head);
     stop();
     return {};
@@ -75,8 +76,10 @@ class PeerMode : public Contestant {
  public:
   PeerMode(std::shared_ptr<PeerProcess> process, std::string variant, std::string workload, std::string mode,
            std::string dtype)
-      : Contestant(std::move(variant), std::move(dtype)), process_(std::move(process)),
-        workload_(std::move(workload)), mode_(std::move(mode)) {}
+      : Contestant(std::move(variant), std::move(dtype)),
+        process_(std::move(process)),
+        workload_(std::move(workload)),
+        mode_(std::move(mode)) {}
   std::vector<double> run(int64_t steps) override { return process_->ask(workload_, mode_, dtype, steps); }
 
  private:

@@ -51,13 +51,13 @@ std::string table(const std::vector<Row>& rows) {
     }
     const double yard = yardstick(rows, row), peak = peak_of(rows, row);
     const bool is_peak = row.variant == "peak";
-    text += fmt::format("  {:<18} {:>7} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>9}\n", row.variant, row.dtype,
-                        is_peak ? "" : milliseconds(row.ms), is_peak ? "" : milliseconds(row.low),
-                        is_peak ? "" : milliseconds(row.high),
-                        is_peak || yard == 0 ? "-" : fmt::format("{:.3f}", row.ms / yard),
-                        or_dash(row.gflops, "{:.1f}"),
-                        or_dash(peak > 0 ? 100 * row.gflops / peak : 0, "{:.0f}"),
-                        row.first_ms ? milliseconds(*row.first_ms) : "-");
+    text +=
+        fmt::format("  {:<18} {:>7} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>9}\n", row.variant, row.dtype,
+                    is_peak ? "" : milliseconds(row.ms), is_peak ? "" : milliseconds(row.low),
+                    is_peak ? "" : milliseconds(row.high),
+                    is_peak || yard == 0 ? "-" : fmt::format("{:.3f}", row.ms / yard),
+                    or_dash(row.gflops, "{:.1f}"), or_dash(peak > 0 ? 100 * row.gflops / peak : 0, "{:.0f}"),
+                    row.first_ms ? milliseconds(*row.first_ms) : "-");
   }
   return text;
 }
@@ -66,9 +66,8 @@ std::string result_line(const std::vector<Row>& rows) {
   std::string line = "result";
   for (const Row& row : rows) {
     if (row.variant != "planned" && row.variant != "hand") continue;
-    const std::string key =
-        fmt::format("{}_{}{}_{}", row.workload, row.variant, row.dtype == "f32" ? "" : "_" + row.dtype,
-                    row.threads);
+    const std::string key = fmt::format("{}_{}{}_{}", row.workload, row.variant,
+                                        row.dtype == "f32" ? "" : "_" + row.dtype, row.threads);
     line += fmt::format(" {}={:.4f}", key, row.ms);
     const double yard = yardstick(rows, row);
     if (yard > 0) line += fmt::format(" {}_ratio={:.3f}", key, row.ms / yard);
