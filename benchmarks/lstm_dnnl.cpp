@@ -197,7 +197,7 @@ class DnnlStepper : public Stepper {
   }
 
   double step(int64_t k) override {
-    const Batch batch = batch_of(s_, k);
+    const Batch& batch = batches_[k];
     const auto rows = static_cast<int64_t>(batch.ids.size());
     limit_library_threads(threads_);
     read(batch);
@@ -248,6 +248,7 @@ class DnnlStepper : public Stepper {
   }
 
   const RecurrentSizes s_;
+  const Batches batches_{s_};
   const WeightIndex at_;
   const int threads_;
   Weights weights_, gradients_;

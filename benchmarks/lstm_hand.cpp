@@ -58,7 +58,7 @@ class HandLstm : public Stepper {
   }
 
   double step(int64_t k) override {
-    const Batch batch = batch_of(s_, k);
+    const Batch& batch = batches_[k];
     steps_ = batch.steps;
     arrange(batch);
     prepare();
@@ -295,6 +295,7 @@ class HandLstm : public Stepper {
   }
 
   const RecurrentSizes s_;
+  const Batches batches_{s_};
   const WeightIndex at_;
   const int members_;
   const int64_t gates_;

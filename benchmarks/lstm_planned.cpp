@@ -24,7 +24,7 @@ class Model : public Stepper {
   }
 
   double step(int64_t k) override {
-    const Batch batch = batch_of(sizes_, k);
+    const Batch& batch = batches_[k];
     const Shape shape{batch.steps, sizes_.batch};
     for (Tensor& v : variables_) v.zero_grad();
     const Tensor total = loss(Tensor::from(batch.ids, shape), Tensor::from(batch.targets, shape));
@@ -49,6 +49,7 @@ class Model : public Stepper {
   Tensor zeros_state() const { return zeros({sizes_.batch, sizes_.hidden}); }
 
   const RecurrentSizes sizes_;
+  const Batches batches_{sizes_};
   const WeightIndex at_;
 
  private:
@@ -148,7 +149,7 @@ class Separate : public Stepper {
   }
 
   double step(int64_t k) override {
-    const Batch batch = batch_of(sizes_, k);
+    const Batch& batch = batches_[k];
     for (auto& [index, parts] : parts_) {
       for (Tensor& part : parts) part.zero_grad();
     }
@@ -187,6 +188,7 @@ class Separate : public Stepper {
 
  private:
   const RecurrentSizes sizes_;
+  const Batches batches_{sizes_};
   const WeightIndex at_;
   const Weights names_;
   std::map<size_t, Tensors> parts_;

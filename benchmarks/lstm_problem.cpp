@@ -21,7 +21,7 @@ Weight uniform(std::string name, const Shape& shape, double bound, std::mt19937_
 
 int64_t RecurrentSizes::length(int64_t k) const {
   if (shortest == 0) return steps;
-  std::mt19937_64 bits(static_cast<uint64_t>(k) * 7919 + 17);
+  std::mt19937_64 bits(static_cast<uint64_t>(k % Batches::kPeriod) * 7919 + 17);
   return shortest + static_cast<int64_t>(bits() % static_cast<uint64_t>(steps - shortest + 1));
 }
 

@@ -27,6 +27,19 @@ struct Batch {
 };
 Batch batch_of(const RecurrentSizes& sizes, int64_t k);
 
+// Batches drawn before they are timed; after kPeriod they come again.
+class Batches {
+ public:
+  static constexpr int64_t kPeriod = 256;
+  explicit Batches(const RecurrentSizes& sizes) {
+    for (int64_t k = 0; k < kPeriod; ++k) batches_.push_back(batch_of(sizes, k));
+  }
+  const Batch& operator[](int64_t k) const { return batches_[static_cast<size_t>(k % kPeriod)]; }
+
+ private:
+  std::vector<Batch> batches_;
+};
+
 // embedding.weight, then weight_ih_l0, weight_hh_l0, bias_l0, .., output.weight, output.bias: uniform in
 // +-1/sqrt(hidden), as PyTorch begins; the embedding in +-0.1.
 Weights initial_weights(const RecurrentSizes& sizes);

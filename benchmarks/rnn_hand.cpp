@@ -34,7 +34,7 @@ class HandRnn : public Stepper {
   }
 
   double step(int64_t k) override {
-    const Batch batch = batch_of(s_, k);
+    const Batch& batch = batches_[k];
     double loss = 0;
     together(1, [&](const Member& me) {
       prepare();
@@ -92,6 +92,7 @@ class HandRnn : public Stepper {
   }
 
   const RecurrentSizes s_;
+  const Batches batches_{s_};
   const WeightIndex at_;
   const int64_t ld_;
   const Weights weights_;
