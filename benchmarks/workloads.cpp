@@ -1,0 +1,29 @@
+#include "benchmarks/lstm_problem.h"
+#include "benchmarks/workload.h"
+
+namespace reel::bench {
+
+const std::vector<Workload>& workloads() {
+  static const std::vector<Workload> all = [] {
+    std::vector<Workload> list;
+    list.push_back(recurrent_workload("W1", "character RNN: hidden 100, batch 1, 25 steps, vocabulary 65",
+                                      {.hidden = 100, .steps = 25, .vocabulary = 65, .gates = 1}));
+    const RecurrentSizes lstm{.hidden = 128, .batch = 16, .steps = 50, .vocabulary = 65};
+    list.push_back(recurrent_workload("W2", "LSTM: hidden 128, batch 16, 50 steps, vocabulary 65", lstm));
+    list.push_back(
+        recurrent_workload("W3", "LSTM: 3 layers of 512, batch 32, 64 steps, vocabulary 65",
+                           {.layers = 3, .hidden = 512, .batch = 32, .steps = 64, .vocabulary = 65}));
+    list.push_back(recurrent_workload(
+        "W4", "PTB medium LSTM: 2 layers of 650, batch 20, 35 steps, vocabulary 10000",
+        {.layers = 2, .hidden = 650, .batch = 20, .steps = 35, .vocabulary = 10000, .embedding = 650}));
+    RecurrentSizes lengths = lstm;
+    lengths.steps = 80;
+    lengths.shortest = 20;
+    list.push_back(
+        recurrent_workload("W9", "W2 with a new random length, 20 to 80 steps, every step", lengths));
+    return list;
+  }();
+  return all;
+}
+
+}  // namespace reel::bench
