@@ -8,7 +8,7 @@
 
 namespace reel::bench::expert {
 
-// Memory for floats, aligned to a cache line, not zeroed.
+// Memory for floats, aligned to a cache line; zeros at first.
 class Floats {
  public:
   Floats() = default;
@@ -17,7 +17,7 @@ class Floats {
   const float* data() const { return data_; }
   operator float*() { return data_; }              // NOLINT(google-explicit-constructor): a pointer that frees
   operator const float*() const { return data_; }  // NOLINT(google-explicit-constructor)
-  int64_t size() const { return static_cast<int64_t>(room_.size()) - 16; }
+  int64_t size() const { return room_.empty() ? 0 : static_cast<int64_t>(room_.size()) - 16; }
   void zero();
 
  private:
