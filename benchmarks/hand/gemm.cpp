@@ -60,7 +60,7 @@ void run(const Product& p, const float* a, const float* b, float* c) {
                                  {DNNL_ARG_DST, wrap(p.c, c)}});
 }
 
-using Key = std::array<int64_t, 20>;
+using Key = std::array<int64_t, 12>;
 struct Hash {
   size_t operator()(const Key& key) const {
     uint64_t h = 0;
@@ -93,15 +93,13 @@ void sgemm(char ta, char tb, int64_t m, int64_t n, int64_t k, const float* a, in
   if (status != dnnl_success) fail("sgemm {} x {} x {}: oneDNN's status {}", m, n, k, static_cast<int>(status));
 }
 
-void matmul(int64_t outer, int64_t inner, int64_t m, int64_t n, int64_t k, const float* a, View va,
-            const float* b, View vb, float* c, View vc, float beta) {
-  const Key key{outer,    inner,  m,      n,        k,        va.outer, va.inner, va.row,      va.col,     vb.outer,
-                vb.inner, vb.row, vb.col, vc.outer, vc.inner, vc.row,   vc.col,   beta != 0 ? 1 : 0, threads_now()};
+void matmul(int64_t m, int64_t n, int64_t k, const float* a, View va, const float* b, View vb, float* c, View vc,
+            float beta) {
+  const Key key{-5,     m,      n,      k,      va.row, va.col,          vb.row,
+                vb.col, vc.row, vc.col, beta != 0 ? 1 : 0, threads_now()};
   const Product& product = cached(key, [&] {
-    const auto desc = [&](int64_t rows, int64_t columns, View v) {
-      const auto f32 = memory::data_type::f32;
-      if (outer * inner == 1) return memory::desc({rows, columns}, f32, memory::dims{v.row, v.col});
-      return memory::desc({outer, inner, rows, columns}, f32, memory::dims{v.outer, v.inner, v.row, v.col});
+    const auto desc = [](int64_t rows, int64_t columns, View v) {
+      return memory::desc({rows, columns}, memory::data_type::f32, memory::dims{v.row, v.col});
     };
     return make(desc(m, k, va), desc(k, n, vb), desc(m, n, vc), beta);
   });
@@ -113,21 +111,25 @@ Packed::Packed(int64_t k, int64_t n, bool transposed, int64_t stride)
 
 namespace {
 
-const Product& packed_product(int64_t rows, int64_t n, int64_t k, int64_t lda, int64_t ldc, float beta) {
-  const Key key{-1, rows, n, k, lda, ldc, beta != 0 ? 1 : 0, threads_now()};
+memory::desc dense(int64_t rows, int64_t columns, int64_t row) {
+  return memory::desc({rows, columns}, memory::data_type::f32, memory::dims{row, 1});
+}
+
+// How oneDNN wants W [k, n] to lie for products with so many rows.
+memory::desc packed_form(int64_t rows, int64_t n, int64_t k) {
+  const Key key{-1, rows, n, k, threads_now()};
   return cached(key, [&] {
-    const auto f32 = memory::data_type::f32;
-    return make(memory::desc({rows, k}, f32, memory::dims{lda, 1}),
-                memory::desc({k, n}, f32, memory::format_tag::any),
-                memory::desc({rows, n}, f32, memory::dims{ldc, 1}), beta);
-  });
+           const memory::desc any({k, n}, memory::data_type::f32, memory::format_tag::any);
+           return make(dense(rows, k, k), any, dense(rows, n, n), 0);
+         })
+      .b;
 }
 
 }  // namespace
 
 void Packed::pack(const float* weight, int64_t rows) {
   const auto f32 = memory::data_type::f32;
-  const memory::desc to = packed_product(rows, n_, k_, k_, n_, 0).b;
+  const memory::desc to = packed_form(rows, n_, k_);
   const auto count = static_cast<int64_t>(to.get_size() / sizeof(float));
   if (rows_ != rows || room_.size() < count) room_ = Floats(count);
   rows_ = rows;
@@ -143,7 +145,11 @@ void Packed::pack(const float* weight, int64_t rows) {
 }
 
 void Packed::multiply(const float* a, int64_t lda, float beta, float* c, int64_t ldc) const {
-  run(packed_product(rows_, n_, k_, lda, ldc, beta), a, room_, c);
+  const Key key{-4, rows_, n_, k_, lda, ldc, beta != 0 ? 1 : 0, threads_now()};
+  const Product& product = cached(key, [&] {
+    return make(dense(rows_, k_, lda), packed_form(rows_, n_, k_), dense(rows_, n_, ldc), beta);
+  });
+  run(product, a, room_, c);
 }
 
 void on_threads(int64_t rows, const std::function<void(int64_t, int64_t)>& body) {
@@ -162,8 +168,8 @@ void use_all_threads() { limit_library_threads(alone ? 1 : num_threads()); }
 void weight_gradient(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
                      float* c, int64_t ldc) {
   on_threads(m, [&](int64_t begin, int64_t end) {
-    matmul(1, 1, end - begin, n, k, a + begin, {0, 0, 1, lda}, b, {0, 0, ldb, 1}, c + begin * ldc,
-           {0, 0, ldc, 1});
+    matmul(end - begin, n, k, a + begin, {1, lda}, b, {ldb, 1}, c + begin * ldc,
+           {ldc, 1});
   });
 }
 

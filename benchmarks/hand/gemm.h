@@ -30,14 +30,13 @@ class Floats {
 void sgemm(char ta, char tb, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
            int64_t ldb, float beta, float* c, int64_t ldc);
 
-// `batch` products C_i[m, n] = A_i B_i through the matmul primitive, best for a transposed B. Two batch axes, as
-// heads within rows have; strides in elements.
+// C[m, n] = A B + beta C through the matmul primitive, best for a transposed B and for many rows. Strides of each
+// matrix in elements, one of them 1.
 struct View {
-  int64_t outer, inner;  // strides of the batch axes
-  int64_t row, col;      // strides within the matrix
+  int64_t row, col;
 };
-void matmul(int64_t outer, int64_t inner, int64_t m, int64_t n, int64_t k, const float* a, View va,
-            const float* b, View vb, float* c, View vc, float beta = 0);
+void matmul(int64_t m, int64_t n, int64_t k, const float* a, View va, const float* b, View vb, float* c, View vc,
+            float beta = 0);
 
 // A weight used many times within a step, rearranged once for products with `rows` rows: C = A W or A W^T.
 class Packed {

@@ -270,7 +270,7 @@ class LayerNormLSTM : public Stepper {
     on_threads(s_.batch, [&](int64_t begin, int64_t end) {  // pieces of rows, not of the batch
       const int64_t from = begin * s_.steps, count = (end - begin) * s_.steps;
       float* logits = logits_ + from * v;
-      matmul(1, 1, count, v, n, h + from * n, {0, 0, n, 1}, w_out_.value, {0, 0, 1, n}, logits, {0, 0, v, 1});
+      matmul(count, v, n, h + from * n, {n, 1}, w_out_.value, {1, n}, logits, {v, 1});
       Floats& db = dbias[static_cast<size_t>(begin)] = Floats(v);
       loss[static_cast<size_t>(begin)] =
           cross_entropy(logits, b_out_.value, text.next.data() + from, count, v, scale, db);

@@ -1,4 +1,4 @@
-// W6 by hand: biases and ReLU inside the products, heads as strided views, and the way back sequence by sequence,
+// W6 by hand: biases and ReLU inside the products, heads read where they lie, and the way back sequence by sequence,
 // so that what a product makes is still in the cache when the next one reads it. Each thread takes its sequences
 // through all layers, forwards and backwards; then all weight gradients.
 #include <cmath>
@@ -182,7 +182,7 @@ void Transformer::forward(Layer& l, const float* x, int64_t begin, int64_t end) 
   linear(count, 3 * n, n, l.n1 + from * n, l.in_w.value, l.in_b.value, false, l.qkv + from * 3 * n);
   for (int64_t sequence = begin; sequence < end; ++sequence) attend(l, sequence);
   const auto times = [&](const Floats& a, const Parameter& w, int64_t k, Floats& c) {
-    matmul(1, 1, count, n, k, a + from * k, {0, 0, k, 1}, w.value, {0, 0, 1, k}, c + from * n, {0, 0, n, 1});
+    matmul(count, n, k, a + from * k, {k, 1}, w.value, {1, k}, c + from * n, {n, 1});
   };
   times(l.heads, l.out_w, n, l.y);
   for (int64_t r = from; r < from + count; ++r) {
@@ -199,26 +199,27 @@ void Transformer::forward(Layer& l, const float* x, int64_t begin, int64_t end) 
 // The heads of a sequence are columns of its rows of qkv.
 void Transformer::attend(Layer& l, int64_t sequence) {
   const int64_t n = width_, t = s_.length, d = n / s_.heads;
-  const float* q = l.qkv + sequence * t * 3 * n;
-  float* p = l.p + sequence * s_.heads * t * t;
-  matmul(1, s_.heads, t, t, d, q, {0, d, 3 * n, 1}, q + n, {0, d, 1, 3 * n}, p, {0, t * t, t, 1});
-  for (int64_t r = 0; r < s_.heads * t; ++r) HWY_DYNAMIC_DISPATCH(Softmax)(p + r * t, t, scale());
-  matmul(1, s_.heads, t, d, t, p, {0, t * t, t, 1}, q + 2 * n, {0, d, 3 * n, 1}, l.heads + sequence * t * n,
-         {0, d, n, 1});
+  for (int64_t head = 0; head < s_.heads; ++head) {
+    const float* q = l.qkv + sequence * t * 3 * n + head * d;
+    float* p = l.p + (sequence * s_.heads + head) * t * t;
+    sgemm('N', 'T', t, t, d, q, 3 * n, q + n, 3 * n, 0, p, t);
+    for (int64_t r = 0; r < t; ++r) HWY_DYNAMIC_DISPATCH(Softmax)(p + r * t, t, scale());
+    sgemm('N', 'N', t, d, t, p, t, q + 2 * n, 3 * n, 0, l.heads + sequence * t * n + head * d, n);
+  }
 }
 
 void Transformer::attend_back(Layer& l, const float* dheads, float* dp, int64_t sequence) {
   const int64_t n = width_, t = s_.length, d = n / s_.heads;
-  const float *q = l.qkv + sequence * t * 3 * n, *p = l.p + sequence * s_.heads * t * t;
-  float* dq = l.dqkv + sequence * t * 3 * n;
-  const View head{0, d, n, 1}, third{0, d, 3 * n, 1}, square{0, t * t, t, 1}, turned{0, t * t, 1, t};
-  matmul(1, s_.heads, t, d, t, p, turned, dheads, head, dq + 2 * n, third);
-  matmul(1, s_.heads, t, t, d, dheads, head, q + 2 * n, {0, d, 1, 3 * n}, dp, square);
-  for (int64_t r = 0; r < s_.heads * t; ++r) {
-    HWY_DYNAMIC_DISPATCH(SoftmaxBack)(p + r * t, dp + r * t, t, scale());
+  for (int64_t head = 0; head < s_.heads; ++head) {
+    const int64_t at = sequence * t * 3 * n + head * d;
+    const float *q = l.qkv + at, *p = l.p + (sequence * s_.heads + head) * t * t, *dy = dheads + head * d;
+    float* dq = l.dqkv + at;
+    sgemm('T', 'N', t, d, t, p, t, dy, n, 0, dq + 2 * n, 3 * n);
+    sgemm('N', 'T', t, t, d, dy, n, q + 2 * n, 3 * n, 0, dp, t);
+    for (int64_t r = 0; r < t; ++r) HWY_DYNAMIC_DISPATCH(SoftmaxBack)(p + r * t, dp + r * t, t, scale());
+    sgemm('N', 'N', t, d, t, dp, t, q + n, 3 * n, 0, dq, 3 * n);
+    sgemm('T', 'N', t, d, t, dp, t, q, 3 * n, 0, dq + n, 3 * n);
   }
-  matmul(1, s_.heads, t, d, t, dp, square, q + n, third, dq, third);
-  matmul(1, s_.heads, t, d, t, dp, turned, q, third, dq + n, third);
 }
 
 void Transformer::backward(size_t index, const float* x, int64_t begin, int64_t end, std::mutex& merging) {
@@ -226,7 +227,7 @@ void Transformer::backward(size_t index, const float* x, int64_t begin, int64_t 
   Layer& l = *layers_[index];
   const int64_t n = width_, inner = s_.inner, most = kGroup * s_.length;
   Sums sums(s_);
-  Floats dn(most * n), dx(most * n), dp(s_.heads * s_.length * s_.length);
+  Floats dn(most * n), dx(most * n), dp(s_.length * s_.length);
   for (int64_t b = begin; b < end; b += kGroup) {
     const int64_t last = std::min(end, b + kGroup), from = b * s_.length, count = (last - b) * s_.length;
     const float* dout = l.dout + from * n;
