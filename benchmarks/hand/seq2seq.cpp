@@ -20,7 +20,7 @@ namespace reel::bench::expert {
 
 // One row of one step of a GRU, gates in the order r, z, n.
 struct GruRow {
-  const float *zx, *zh;  // W x and U h without their biases, [3n]
+  const float *zx, *zc, *zh;  // W x by words and by context (or null), and U h, without their biases; [3n]
   const float *bx, *bh;  // [3n]
   const float* h0;       // [n]
   float* gates;          // [4n]: r, z, candidate, U_n h + b_n
@@ -55,8 +55,13 @@ namespace reel::bench::expert::HWY_NAMESPACE {
 
 void Gru(const GruRow& row, int64_t n) {
   each(n, [&](auto at) HWY_ATTR {
-    const auto x = [&](int64_t gate) HWY_ATTR { return hn::Add(at.load(row.zx + gate * n), at.load(row.bx + gate * n)); };
-    const auto u = [&](int64_t gate) HWY_ATTR { return hn::Add(at.load(row.zh + gate * n), at.load(row.bh + gate * n)); };
+    const auto x = [&](int64_t gate) HWY_ATTR {
+      const V z = hn::Add(at.load(row.zx + gate * n), at.load(row.bx + gate * n));
+      return row.zc == nullptr ? z : hn::Add(z, at.load(row.zc + gate * n));
+    };
+    const auto u = [&](int64_t gate) HWY_ATTR {
+      return hn::Add(at.load(row.zh + gate * n), at.load(row.bh + gate * n));
+    };
     const V r = sigmoid(hn::Add(x(0), u(0))), z = sigmoid(hn::Add(x(1), u(1))), un = u(2);
     const V candidate = tanh(hn::MulAdd(r, un, x(2)));
     at.store(r, row.gates);
@@ -152,19 +157,19 @@ HWY_EXPORT(AttendBackward);
 
 namespace {
 
-// A GRU over `steps`, whose input rows are `width` wide.
+// A GRU whose states have 3 or 4 readers of n columns each: its gates, and attention's query.
 struct Gated {
   Gated(Parameters& all, const std::string& name, const std::string& suffix, int64_t rows, int64_t batch,
-        int64_t hidden, int64_t in, int64_t readers)
+        int64_t hidden, int64_t readers)
       : w(all[name + ".weight_ih" + suffix]), u(all[name + ".weight_hh" + suffix]),
-        bw(all[name + ".bias_ih" + suffix]), bu(all[name + ".bias_hh" + suffix]), n(hidden), width(in), x(rows * in),
+        bw(all[name + ".bias_ih" + suffix]), bu(all[name + ".bias_hh" + suffix]), n(hidden), x(rows * n),
         zx(rows * 3 * n), zh(rows * readers * n), gates(rows * 4 * n), h((rows + batch) * n), dh((rows + batch) * n),
         dx(rows * n) {}
   Parameter &w, &u, &bw, &bu;
-  int64_t n, width;
+  int64_t n;
   Floats x, zx, zh, gates;  // zx and zh become their gradients
   Floats h, dh;             // of step t at t + 1
-  Floats dx;                // of the words: the first n columns of x
+  Floats dx;                // of x, the words
 };
 
 class Seq2Seq : public Stepper {
@@ -174,8 +179,8 @@ class Seq2Seq : public Stepper {
         source_(all_["source.weight"]), target_(all_["target.weight"]), wk_(all_["attention.key.weight"]),
         bk_(all_["attention.key.bias"]), wq_(all_["attention.query.weight"]), v_(all_["attention.score"]),
         wo_(all_["output.weight"]), bo_(all_["output.bias"]),
-        encoder_(all_, "encoder", "_l0", in_, s.batch, n_, n_, 3),
-        decoder_(all_, "decoder", "", out_, s.batch, n_, 2 * n_, 4), keys_(in_ * n_), dkeys_(in_ * n_),
+        encoder_(all_, "encoder", "_l0", in_, s.batch, n_, 3),
+        decoder_(all_, "decoder", "", out_, s.batch, n_, 4), keys_(in_ * n_), dkeys_(in_ * n_), context_(out_ * n_),
         bent_(out_ * s.source * n_), weights_(out_ * s.source), readers_(4 * n_ * n_), logits_(out_ * s.words) {}
 
   double step(int64_t k) override {
@@ -196,8 +201,8 @@ class Seq2Seq : public Stepper {
   double output(const Pairs& p);
   void decode_back(const Pairs& p);
   void encode_back(const Pairs& p);
-  GruRow row(Gated& g, int64_t r, int64_t readers) {
-    return {g.zx + r * 3 * n_, g.zh + r * readers * n_, g.bw.value, g.bu.value, g.h + r * n_, g.gates + r * 4 * n_,
+  GruRow row(Gated& g, int64_t r, const float* zc, int64_t readers) {
+    return {g.zx + r * 3 * n_, zc, g.zh + r * readers * n_, g.bw.value, g.bu.value, g.h + r * n_, g.gates + r * 4 * n_,
             g.h + (r + s_.batch) * n_};
   }
   GruBack row_back(Gated& g, int64_t r, int64_t readers) {
@@ -208,7 +213,7 @@ class Seq2Seq : public Stepper {
     const int64_t b = r % s_.batch;
     return {n_, s_.source, s_.batch * n_, keys_ + b * n_, encoder_.h + (s_.batch + b) * n_,
             decoder_.zh + r * 4 * n_ + 3 * n_, v_.value, bent_ + r * s_.source * n_, weights_ + r * s_.source,
-            decoder_.x + r * 2 * n_ + n_};
+            context_ + r * n_};
   }
   void sum_rows(Parameter& bias, const float* rows, int64_t count, int64_t stride) {
     bias.gradient.zero();
@@ -222,6 +227,7 @@ class Seq2Seq : public Stepper {
   Parameter &wk_, &bk_, &wq_, &v_, &wo_, &bo_;
   Gated encoder_, decoder_;
   Floats keys_, dkeys_;    // [source, batch, n]
+  Floats context_;         // [target, batch, n]
   Floats bent_, weights_;  // [target, batch, source, n] and without n
   Floats readers_;         // the decoder's U above W_q: what reads its state
   Floats logits_;
@@ -237,7 +243,7 @@ void Seq2Seq::encode(const Pairs& p) {
     for (int64_t t = 0; t < s_.source; ++t) {
       const int64_t at = t * s_.batch + begin;
       u.multiply(g.h + at * n_, n_, 0, g.zh + at * 3 * n_, 3 * n_);
-      for (int64_t r = at; r < t * s_.batch + end; ++r) HWY_DYNAMIC_DISPATCH(Gru)(row(g, r, 3), n_);
+      for (int64_t r = at; r < t * s_.batch + end; ++r) HWY_DYNAMIC_DISPATCH(Gru)(row(g, r, nullptr, 3), n_);
     }
   });
   linear(in_, n_, n_, g.h + s_.batch * n_, wk_.value, bk_.value, false, keys_);
@@ -245,8 +251,8 @@ void Seq2Seq::encode(const Pairs& p) {
 
 void Seq2Seq::decode(const Pairs& p) {
   Gated& g = decoder_;
-  target_.gather(p.target_in, g.x, 2 * n_);
-  matmul(out_, 3 * n_, n_, g.x, {2 * n_, 1}, g.w.value, {1, 2 * n_}, g.zx, {3 * n_, 1});
+  target_.gather(p.target_in, g.x, n_);
+  matmul(out_, 3 * n_, n_, g.x, {n_, 1}, g.w.value, {1, 2 * n_}, g.zx, {3 * n_, 1});
   std::copy_n(g.u.value.data(), 3 * n_ * n_, readers_.data());
   std::copy_n(wq_.value.data(), n_ * n_, readers_.data() + 3 * n_ * n_);
   std::copy_n(encoder_.h + in_ * n_, s_.batch * n_, g.h.data());
@@ -254,12 +260,13 @@ void Seq2Seq::decode(const Pairs& p) {
     Packed read(n_, 4 * n_, true, n_), from_context(n_, 3 * n_, true, 2 * n_);
     read.pack(readers_, end - begin);
     from_context.pack(g.w.value + n_, end - begin);
+    Floats zc((end - begin) * 3 * n_);
     for (int64_t t = 0; t < s_.target; ++t) {
       const int64_t at = t * s_.batch + begin, last = t * s_.batch + end;
       read.multiply(g.h + at * n_, n_, 0, g.zh + at * 4 * n_, 4 * n_);
       for (int64_t r = at; r < last; ++r) HWY_DYNAMIC_DISPATCH(Attend)(attention(r));
-      from_context.multiply(g.x + at * 2 * n_ + n_, 2 * n_, 1, g.zx + at * 3 * n_, 3 * n_);
-      for (int64_t r = at; r < last; ++r) HWY_DYNAMIC_DISPATCH(Gru)(row(g, r, 4), n_);
+      from_context.multiply(context_ + at * n_, n_, 0, zc, 3 * n_);
+      for (int64_t r = at; r < last; ++r) HWY_DYNAMIC_DISPATCH(Gru)(row(g, r, zc + (r - at) * 3 * n_, 4), n_);
     }
   });
 }
@@ -316,7 +323,8 @@ void Seq2Seq::decode_back(const Pairs& p) {
     const std::lock_guard lock(merging);
     add(v_.gradient, dv, n_);
   });
-  weight_gradient(3 * n_, 2 * n_, out_, g.zx, 3 * n_, g.x, 2 * n_, g.w.gradient, 2 * n_);
+  weight_gradient(3 * n_, n_, out_, g.zx, 3 * n_, g.x, n_, g.w.gradient, 2 * n_);
+  weight_gradient(3 * n_, n_, out_, g.zx, 3 * n_, context_, n_, g.w.gradient + n_, 2 * n_);
   weight_gradient(3 * n_, n_, out_, g.zh, 4 * n_, g.h, n_, g.u.gradient, n_);
   weight_gradient(n_, n_, out_, g.zh + 3 * n_, 4 * n_, g.h, n_, wq_.gradient, n_);
   sum_rows(g.bw, g.zx, out_, 3 * n_);
