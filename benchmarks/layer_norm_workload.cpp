@@ -40,8 +40,9 @@ Text text(const LayerNormSizes& s, int64_t k) {
 Workload layer_norm_workload(const LayerNormSizes& s) {
   Workload w;
   w.name = "W8";
-  w.description = fmt::format("{} layers of layer-norm LSTM {} with peepholes, batch {}, {} steps, vocabulary {}",
-                              s.layers, s.hidden, s.batch, s.steps, s.words);
+  w.description =
+      fmt::format("{} layers of layer-norm LSTM {} with peepholes, batch {}, {} steps, vocabulary {}",
+                  s.layers, s.hidden, s.batch, s.steps, s.words);
   const auto h = static_cast<double>(s.hidden);
   w.flops = 3 * static_cast<double>(s.steps * s.batch) *
             (static_cast<double>(s.layers) * 16 * h * h + 2 * h * static_cast<double>(s.words));

@@ -60,8 +60,9 @@ Pairs pairs(const Seq2SeqSizes& s, int64_t k) {
 Workload seq2seq_workload(const Seq2SeqSizes& s) {
   Workload w;
   w.name = "W7";
-  w.description = fmt::format("GRU encoder and decoder {} with additive attention, batch {}, {} to {} words of {}",
-                              s.hidden, s.batch, s.source, s.target, s.words);
+  w.description =
+      fmt::format("GRU encoder and decoder {} with additive attention, batch {}, {} to {} words of {}",
+                  s.hidden, s.batch, s.source, s.target, s.words);
   const auto h = static_cast<double>(s.hidden);
   const double encoder = 2 * h * (6 * h + h), decoder = 2 * h * (9 * h + h + static_cast<double>(s.words));
   const double attention = 4 * h * static_cast<double>(s.source);

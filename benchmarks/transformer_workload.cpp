@@ -49,9 +49,11 @@ const std::vector<float>& sequences(const TransformerSizes& s, int64_t k) {
 Workload transformer_workload(const TransformerSizes& s) {
   Workload w;
   w.name = "W6";
-  w.description = fmt::format("{} pre-norm Transformer encoder layers of {}, {} heads, inner {}, batch {} x {}",
-                              s.layers, s.width, s.heads, s.inner, s.batch, s.length);
-  const double products = static_cast<double>(2 * s.width * (4 * s.width + 2 * s.inner) + 4 * s.length * s.width);
+  w.description =
+      fmt::format("{} pre-norm Transformer encoder layers of {}, {} heads, inner {}, batch {} x {}", s.layers,
+                  s.width, s.heads, s.inner, s.batch, s.length);
+  const double products =
+      static_cast<double>(2 * s.width * (4 * s.width + 2 * s.inner) + 4 * s.length * s.width);
   w.flops = 3 * static_cast<double>(s.layers * s.batch * s.length) * products;
   w.weights = [s] { return initial_weights<Model>(s); };
   w.variants = engine_variants<Model>(s);

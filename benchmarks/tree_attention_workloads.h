@@ -1,5 +1,5 @@
-// W5 to W8: a Tree-LSTM, a Transformer encoder, attention seq2seq, and a layer-norm LSTM with peepholes. Sizes,
-// data, and the engine's and the hand-written way through them.
+// W5 to W8: a Tree-LSTM, a Transformer encoder, attention seq2seq, and a layer-norm LSTM with peepholes.
+// Sizes, data, and the engine's and the hand-written way through them.
 #pragma once
 
 #include "benchmarks/workload.h"

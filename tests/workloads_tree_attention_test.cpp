@@ -1,5 +1,5 @@
-// Hand-written W5 to W8 against the engine: the same loss and gradients from the same weights and data, at small
-// sizes (W8's gradients at full length are ill-conditioned) and any number of threads.
+// Hand-written W5 to W8 against the engine: the same loss and gradients from the same weights and data, at
+// small sizes (W8's gradients at full length are ill-conditioned) and any number of threads.
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -55,9 +55,9 @@ Product make(const memory::desc& a, const memory::desc& b, const memory::desc& c
 }
 
 void run(const Product& p, const float* a, const float* b, float* c) {
-  p.primitive.execute(stream(), {{DNNL_ARG_SRC, wrap(p.a, a)},
-                                 {DNNL_ARG_WEIGHTS, wrap(p.b, b)},
-                                 {DNNL_ARG_DST, wrap(p.c, c)}});
+  p.primitive.execute(
+      stream(),
+      {{DNNL_ARG_SRC, wrap(p.a, a)}, {DNNL_ARG_WEIGHTS, wrap(p.b, b)}, {DNNL_ARG_DST, wrap(p.c, c)}});
 }
 
 using Key = std::array<int64_t, 12>;
@@ -80,23 +80,47 @@ int64_t threads_now() { return alone ? 1 : num_threads(); }
 
 }  // namespace
 
-Floats::Floats(int64_t count) : room_(static_cast<size_t>(count) + 16) {
+namespace {
+constexpr size_t kKept = 64;
+thread_local std::vector<std::vector<float>> kept;  // memory to use again
+}  // namespace
+
+Floats::Floats(int64_t count) : size_(count) {
+  static thread_local int64_t made = 0;
+  constexpr int64_t kLine = 16, kSets = 64;  // floats of a cache line; lines of 4 KiB
+  const int64_t shift = count < kLine * kSets ? 0 : (made++ * 5 % kSets) * kLine;
+  const auto room = static_cast<size_t>(count + 2 * kLine + kSets * kLine);
+  const auto same =
+      std::find_if(kept.begin(), kept.end(), [&](const auto& old) { return old.size() == room; });
+  if (same != kept.end()) {
+    room_ = std::move(*same);
+    kept.erase(same);
+  } else {
+    room_.resize(room);
+  }
   data_ = room_.data();
   while (reinterpret_cast<uintptr_t>(data_) % 64 != 0) ++data_;
+  data_ += shift;
+  zero();
 }
 
-void Floats::zero() { std::fill(room_.begin(), room_.end(), 0.f); }
+Floats::~Floats() {
+  if (!room_.empty() && kept.size() < kKept) kept.push_back(std::move(room_));
+}
+
+void Floats::zero() { std::fill_n(data_, size_, 0.f); }
 
 void sgemm(char ta, char tb, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
            int64_t ldb, float beta, float* c, int64_t ldc) {
   const dnnl_status_t status = dnnl_sgemm(ta, tb, m, n, k, 1.f, a, lda, b, ldb, beta, c, ldc);
-  if (status != dnnl_success) fail("sgemm {} x {} x {}: oneDNN's status {}", m, n, k, static_cast<int>(status));
+  if (status != dnnl_success)
+    fail("sgemm {} x {} x {}: oneDNN's status {}", m, n, k, static_cast<int>(status));
 }
 
-void matmul(int64_t m, int64_t n, int64_t k, const float* a, View va, const float* b, View vb, float* c, View vc,
-            float beta) {
-  const Key key{-5,     m,      n,      k,      va.row, va.col,          vb.row,
-                vb.col, vc.row, vc.col, beta != 0 ? 1 : 0, threads_now()};
+void matmul(int64_t m, int64_t n, int64_t k, const float* a, View va, const float* b, View vb, float* c,
+            View vc, float beta) {
+  const Key key{-5,           m, n, k, va.row, va.col, vb.row, vb.col, vc.row, vc.col, beta != 0 ? 1 : 0,
+                threads_now()};
   const Product& product = cached(key, [&] {
     const auto desc = [](int64_t rows, int64_t columns, View v) {
       return memory::desc({rows, columns}, memory::data_type::f32, memory::dims{v.row, v.col});
@@ -118,10 +142,11 @@ memory::desc dense(int64_t rows, int64_t columns, int64_t row) {
 // How oneDNN wants W [k, n] to lie for products with so many rows.
 memory::desc packed_form(int64_t rows, int64_t n, int64_t k) {
   const Key key{-1, rows, n, k, threads_now()};
-  return cached(key, [&] {
-           const memory::desc any({k, n}, memory::data_type::f32, memory::format_tag::any);
-           return make(dense(rows, k, k), any, dense(rows, n, n), 0);
-         })
+  return cached(key,
+                [&] {
+                  const memory::desc any({k, n}, memory::data_type::f32, memory::format_tag::any);
+                  return make(dense(rows, k, k), any, dense(rows, n, n), 0);
+                })
       .b;
 }
 
@@ -138,7 +163,8 @@ void Packed::pack(const float* weight, int64_t rows) {
   static thread_local std::unordered_map<Key, dnnl::reorder, Hash> reorders;
   auto found = reorders.find(key);
   if (found == reorders.end()) {
-    found = reorders.emplace(key, dnnl::reorder(dnnl::reorder::primitive_desc(engine(), from, engine(), to))).first;
+    found = reorders.emplace(key, dnnl::reorder(dnnl::reorder::primitive_desc(engine(), from, engine(), to)))
+                .first;
   }
   memory source = wrap(from, weight), target = wrap(to, room_);
   found->second.execute(stream(), source, target);
@@ -165,11 +191,10 @@ void on_threads(int64_t rows, const std::function<void(int64_t, int64_t)>& body)
 
 void use_all_threads() { limit_library_threads(alone ? 1 : num_threads()); }
 
-void weight_gradient(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
-                     float* c, int64_t ldc) {
+void weight_gradient(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
+                     int64_t ldb, float* c, int64_t ldc) {
   on_threads(m, [&](int64_t begin, int64_t end) {
-    matmul(end - begin, n, k, a + begin, {1, lda}, b, {ldb, 1}, c + begin * ldc,
-           {ldc, 1});
+    matmul(end - begin, n, k, a + begin, {1, lda}, b, {ldb, 1}, c + begin * ldc, {ldc, 1});
   });
 }
 

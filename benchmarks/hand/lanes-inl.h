@@ -1,4 +1,5 @@
-// Vectors of floats for the fused kernels of the hand-written workloads; included once for each instruction set.
+// Vectors of floats for the fused kernels of the hand-written workloads; included once for each instruction
+// set.
 #if defined(REEL_BENCH_LANES_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef REEL_BENCH_LANES_INL_H
 #undef REEL_BENCH_LANES_INL_H
@@ -65,8 +66,8 @@ HWY_INLINE V tanh(V x) {  // (1 - e) / (1 + e), e = exp(-2 |x|): 1e-7 absolute
   const V e = hn::Exp(D(), hn::Max(hn::Mul(hn::Abs(x), set(-2)), set(-80)));
   return hn::CopySign(hn::Div(hn::Sub(set(1), e), hn::Add(set(1), e)), x);
 }
-HWY_INLINE V sigmoid_slope(V y) { return hn::Mul(y, one_minus(y)); }       // at the value y
-HWY_INLINE V tanh_slope(V y) { return hn::NegMulAdd(y, y, set(1)); }       // at the value y
+HWY_INLINE V sigmoid_slope(V y) { return hn::Mul(y, one_minus(y)); }  // at the value y
+HWY_INLINE V tanh_slope(V y) { return hn::NegMulAdd(y, y, set(1)); }  // at the value y
 
 }  // namespace
 }  // namespace reel::bench::expert::HWY_NAMESPACE

@@ -1,5 +1,6 @@
 // W8 by hand: the input projection of all steps in one product, packed recurrent weights, a cell of two fused
-// kernels, weight gradients of all steps in one product. Each thread takes its rows through the whole sequence.
+// kernels, weight gradients of all steps in one product. Each thread takes its rows through the whole
+// sequence.
 #include <memory>
 #include <mutex>
 
@@ -20,10 +21,10 @@ namespace reel::bench::expert {
 
 // One row of one step. Gates in the order i, f, g, o; all pointers to the row's first element.
 struct Cell {
-  int64_t n;                           // hidden
-  const float *gain_x, *gain_h, *b;    // [4n]
-  const float *peephole;               // [3n]
-  const float *gain_c, *b_c;           // [n]
+  int64_t n;                         // hidden
+  const float *gain_x, *gain_h, *b;  // [4n]
+  const float* peephole;             // [3n]
+  const float *gain_c, *b_c;         // [n]
 };
 struct CellRow {
   const float *zx, *zh;  // W x and U h, [4n]
@@ -168,13 +169,28 @@ namespace {
 
 struct Layer {
   Layer(const LayerNormSizes& s, Parameters& all, int64_t index, int64_t x_rows)
-      : n(s.hidden), rows(s.steps * s.batch), batch(s.batch), weight_ih(get(all, "weight_ih", index)),
-        weight_hh(get(all, "weight_hh", index)), bias(get(all, "bias", index)),
-        gain_ih(get(all, "gain_ih", index)), gain_hh(get(all, "gain_hh", index)),
-        peephole(get(all, "peephole", index)), gain_c(get(all, "gain_c", index)),
-        bias_c(get(all, "bias_c", index)), to_gates(n, 4 * n, true, n), zx(x_rows * 4 * n), zh(rows * 4 * n),
-        gates(rows * 4 * n), h((rows + batch) * n), c((rows + batch) * n), m(rows * n), dx(x_rows * n),
-        of_zx(static_cast<size_t>(x_rows)), of_zh(static_cast<size_t>(rows)), of_c(static_cast<size_t>(rows)) {}
+      : n(s.hidden),
+        rows(s.steps * s.batch),
+        batch(s.batch),
+        weight_ih(get(all, "weight_ih", index)),
+        weight_hh(get(all, "weight_hh", index)),
+        bias(get(all, "bias", index)),
+        gain_ih(get(all, "gain_ih", index)),
+        gain_hh(get(all, "gain_hh", index)),
+        peephole(get(all, "peephole", index)),
+        gain_c(get(all, "gain_c", index)),
+        bias_c(get(all, "bias_c", index)),
+        to_gates(n, 4 * n, true, n),
+        zx(x_rows * 4 * n),
+        zh(rows * 4 * n),
+        gates(rows * 4 * n),
+        h((rows + batch) * n),
+        c((rows + batch) * n),
+        m(rows * n),
+        dx(x_rows * n),
+        of_zx(static_cast<size_t>(x_rows)),
+        of_zh(static_cast<size_t>(rows)),
+        of_c(static_cast<size_t>(rows)) {}
 
   static Parameter& get(Parameters& all, const char* what, int64_t index) {
     return all[fmt::format("lstm.{}_l{}", what, index)];
@@ -182,10 +198,18 @@ struct Layer {
   Cell cell() const {
     return {n, gain_ih.value, gain_hh.value, bias.value, peephole.value, gain_c.value, bias_c.value};
   }
-  // Row r of all steps; the state before it lies one batch earlier, since h and c begin with the initial state.
+  // Row r of all steps; the state before it lies one batch earlier, since h and c begin with the initial
+  // state.
   CellRow row(int64_t r, int64_t x_row) {
-    return {zx + x_row * 4 * n, zh + r * 4 * n, c + r * n, gates + r * 4 * n, c + (r + batch) * n, m + r * n,
-            h + (r + batch) * n, &of_zx[static_cast<size_t>(x_row)], &of_zh[static_cast<size_t>(r)],
+    return {zx + x_row * 4 * n,
+            zh + r * 4 * n,
+            c + r * n,
+            gates + r * 4 * n,
+            c + (r + batch) * n,
+            m + r * n,
+            h + (r + batch) * n,
+            &of_zx[static_cast<size_t>(x_row)],
+            &of_zh[static_cast<size_t>(r)],
             &of_c[static_cast<size_t>(r)]};
   }
 
@@ -199,9 +223,17 @@ struct Layer {
 class LayerNormLSTM : public Stepper {
  public:
   LayerNormLSTM(const LayerNormSizes& s, bool commute, const Weights& weights)
-      : s_(s), commute_(commute), all_(weights), words_(all_["words.weight"]), table_(words_),
-        w_out_(all_["output.weight"]), b_out_(all_["output.bias"]), rows_(s.steps * s.batch),
-        x_(rows_ * s.hidden), logits_(rows_ * s.words), dh_(rows_ * s.hidden) {
+      : s_(s),
+        commute_(commute),
+        all_(weights),
+        words_(all_["words.weight"]),
+        table_(words_),
+        w_out_(all_["output.weight"]),
+        b_out_(all_["output.bias"]),
+        rows_(s.steps * s.batch),
+        x_(rows_ * s.hidden),
+        logits_(rows_ * s.words),
+        dh_(rows_ * s.hidden) {
     for (int64_t l = 0; l < s.layers; ++l) {
       layers_.push_back(std::make_unique<Layer>(s, all_, l, l == 0 && commute ? s.words : rows_));
     }
@@ -288,14 +320,14 @@ class LayerNormLSTM : public Stepper {
 
   void backward(Layer& l, float* dh, const float* x, const Text& text) {
     const int64_t n = l.n, x_rows = by_word(l) ? s_.words : rows_;
-    for (Parameter* p : {&l.bias, &l.gain_ih, &l.gain_hh, &l.peephole, &l.gain_c, &l.bias_c}) p->gradient.zero();
+    for (Parameter* p : {&l.bias, &l.gain_ih, &l.gain_hh, &l.peephole, &l.gain_c, &l.bias_c})
+      p->gradient.zero();
     Floats dz_of_words(by_word(l) ? x_rows * 4 * n : 0);
     std::mutex merging;
     on_threads(s_.batch, [&](int64_t begin, int64_t end) {
-      Floats sums(17 * n), room(4 * n), dc((end - begin) * n), dz(by_word(l) ? x_rows * 4 * n : 0);
-      float* const at_sums = sums;
-      const CellSums to{at_sums, at_sums + 4 * n, at_sums + 8 * n, at_sums + 12 * n, at_sums + 15 * n,
-                        at_sums + 16 * n};
+      Floats room(4 * n), dc((end - begin) * n), dz(by_word(l) ? x_rows * 4 * n : 0);
+      Floats gain_x(4 * n), gain_h(4 * n), bias(4 * n), peephole(3 * n), gain_c(n), bias_c(n);
+      const CellSums to{gain_x, gain_h, bias, peephole, gain_c, bias_c};
       const Cell cell = l.cell();
       for (int64_t t = s_.steps; t-- > 0;) {
         const int64_t at = t * s_.batch + begin;
@@ -322,7 +354,8 @@ class LayerNormLSTM : public Stepper {
     if (by_word(l)) {  // dz of each word through the one layer norm of its row, in place of the row
       Floats unused(4 * n);
       Floats d(x_rows * 4 * n);
-      layer_norm_back(l.zx, dz_of_words, l.gain_ih.value, l.of_zx.data(), d, false, unused, nullptr, x_rows, 4 * n);
+      layer_norm_back(l.zx, dz_of_words, l.gain_ih.value, l.of_zx.data(), d, false, unused, nullptr, x_rows,
+                      4 * n);
       std::copy_n(d.data(), x_rows * 4 * n, l.zx.data());
     }
     weight_gradient(4 * n, n, rows_, l.zh, 4 * n, l.h, n, l.weight_hh.gradient, n);

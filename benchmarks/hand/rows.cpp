@@ -54,7 +54,8 @@ Moments MomentsOf(const float* x, int64_t n) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
   int64_t i = 0;
   for (; i + 2 * lanes <= n; i += 2 * lanes) {
-    const V d = hn::Sub(hn::LoadU(D(), x + i), set(mean)), e = hn::Sub(hn::LoadU(D(), x + i + lanes), set(mean));
+    const V d = hn::Sub(hn::LoadU(D(), x + i), set(mean)),
+            e = hn::Sub(hn::LoadU(D(), x + i + lanes), set(mean));
     q = hn::MulAdd(d, d, q);
     q2 = hn::MulAdd(e, e, q2);
   }
@@ -71,8 +72,8 @@ void LayerNormRow(const float* x, const float* gain, const float* shift, float* 
 }
 
 // dx = inverse (d - mean(d) - x^ mean(d x^)), d = dy gain, x^ the normalised x
-void LayerNormRowBack(const float* x, const float* dy, const float* gain, Moments m, float* dx, bool add_to_dx,
-                      float* dgain, float* dshift, int64_t n) {
+void LayerNormRowBack(const float* x, const float* dy, const float* gain, Moments m, float* dx,
+                      bool add_to_dx, float* dgain, float* dshift, int64_t n) {
   const V mean = set(m.mean), inverse = set(m.inverse);
   V s1 = hn::Zero(D()), s2 = s1;
   each(n, [&](auto at) HWY_ATTR {
@@ -121,7 +122,8 @@ double cross_entropy(float* logits, const float* bias, const int64_t* targets, i
                      float scale, float* dbias) {
   double sum = 0;
   for (int64_t r = 0; r < rows; ++r) {
-    sum += HWY_DYNAMIC_DISPATCH(CrossEntropyRow)(logits + r * classes, bias, targets[r], classes, scale, dbias);
+    sum +=
+        HWY_DYNAMIC_DISPATCH(CrossEntropyRow)(logits + r * classes, bias, targets[r], classes, scale, dbias);
   }
   return sum;
 }

@@ -5,8 +5,9 @@
 
 namespace reel::bench::expert {
 
-// Sum of -log softmax(logits)[target] over rows; each row becomes (softmax - one_hot(target)) * scale. The bias
-// is added on the way, and its gradient, the sum of the rows, is added to `dbias`. One exponential a logit.
+// Sum of -log softmax(logits)[target] over rows; each row becomes (softmax - one_hot(target)) * scale. The
+// bias is added on the way, and its gradient, the sum of the rows, is added to `dbias`. One exponential a
+// logit.
 double cross_entropy(float* logits, const float* bias, const int64_t* targets, int64_t rows, int64_t classes,
                      float scale, float* dbias);
 

@@ -1,5 +1,5 @@
-// W7 by hand: hoisted input projections, one product for the two readers of the decoder's state (its gates and
-// attention's query), fused gates, attention as two fused kernels, one exponential a logit.
+// W7 by hand: hoisted input projections, one product for the two readers of the decoder's state (its gates
+// and attention's query), fused gates, attention as two fused kernels, one exponential a logit.
 #include <memory>
 #include <mutex>
 
@@ -21,10 +21,10 @@ namespace reel::bench::expert {
 // One row of one step of a GRU, gates in the order r, z, n.
 struct GruRow {
   const float *zx, *zc, *zh;  // W x by words and by context (or null), and U h, without their biases; [3n]
-  const float *bx, *bh;  // [3n]
-  const float* h0;       // [n]
-  float* gates;          // [4n]: r, z, candidate, U_n h + b_n
-  float* h;              // [n]
+  const float *bx, *bh;       // [3n]
+  const float* h0;            // [n]
+  float* gates;               // [4n]: r, z, candidate, U_n h + b_n
+  float* h;                   // [n]
 };
 struct GruBack {
   const float *gates, *h0;
@@ -59,9 +59,8 @@ void Gru(const GruRow& row, int64_t n) {
       const V z = hn::Add(at.load(row.zx + gate * n), at.load(row.bx + gate * n));
       return row.zc == nullptr ? z : hn::Add(z, at.load(row.zc + gate * n));
     };
-    const auto u = [&](int64_t gate) HWY_ATTR {
-      return hn::Add(at.load(row.zh + gate * n), at.load(row.bh + gate * n));
-    };
+    const auto u = [&](int64_t gate)
+                       HWY_ATTR { return hn::Add(at.load(row.zh + gate * n), at.load(row.bh + gate * n)); };
     const V r = sigmoid(hn::Add(x(0), u(0))), z = sigmoid(hn::Add(x(1), u(1))), un = u(2);
     const V candidate = tanh(hn::MulAdd(r, un, x(2)));
     at.store(r, row.gates);
@@ -110,7 +109,8 @@ void Attend(const Attention& a) {
   for (int64_t s = 0; s < a.positions; ++s) a.weights[s] /= sum;
   each(n, [&](auto at) HWY_ATTR {
     V c = hn::Zero(D());
-    for (int64_t s = 0; s < a.positions; ++s) c = hn::MulAdd(set(a.weights[s]), at.load(a.memory + s * a.stride), c);
+    for (int64_t s = 0; s < a.positions; ++s)
+      c = hn::MulAdd(set(a.weights[s]), at.load(a.memory + s * a.stride), c);
     at.store(c, a.context);
   });
 }
@@ -120,9 +120,8 @@ void AttendBackward(const Attention& a, const AttentionBack& b) {
   float mean = 0;
   for (int64_t s = 0; s < a.positions; ++s) {
     V dot = hn::Zero(D());
-    each(n, [&](auto at) HWY_ATTR {
-      dot = hn::MulAdd(at.load(b.dcontext), at.load(a.memory + s * a.stride), dot);
-    });
+    each(n, [&](auto at)
+                HWY_ATTR { dot = hn::MulAdd(at.load(b.dcontext), at.load(a.memory + s * a.stride), dot); });
     b.room[s] = total(dot);
     mean += b.room[s] * a.weights[s];
   }
@@ -161,9 +160,17 @@ namespace {
 struct Gated {
   Gated(Parameters& all, const std::string& name, const std::string& suffix, int64_t rows, int64_t batch,
         int64_t hidden, int64_t readers)
-      : w(all[name + ".weight_ih" + suffix]), u(all[name + ".weight_hh" + suffix]),
-        bw(all[name + ".bias_ih" + suffix]), bu(all[name + ".bias_hh" + suffix]), n(hidden), x(rows * n),
-        zx(rows * 3 * n), zh(rows * readers * n), gates(rows * 4 * n), h((rows + batch) * n), dh((rows + batch) * n),
+      : w(all[name + ".weight_ih" + suffix]),
+        u(all[name + ".weight_hh" + suffix]),
+        bw(all[name + ".bias_ih" + suffix]),
+        bu(all[name + ".bias_hh" + suffix]),
+        n(hidden),
+        x(rows * n),
+        zx(rows * 3 * n),
+        zh(rows * readers * n),
+        gates(rows * 4 * n),
+        h((rows + batch) * n),
+        dh((rows + batch) * n),
         dx(rows * n) {}
   Parameter &w, &u, &bw, &bu;
   int64_t n;
@@ -175,13 +182,28 @@ struct Gated {
 class Seq2Seq : public Stepper {
  public:
   Seq2Seq(const Seq2SeqSizes& s, const Weights& weights)
-      : s_(s), all_(weights), n_(s.hidden), in_(s.source * s.batch), out_(s.target * s.batch),
-        source_(all_["source.weight"]), target_(all_["target.weight"]), wk_(all_["attention.key.weight"]),
-        bk_(all_["attention.key.bias"]), wq_(all_["attention.query.weight"]), v_(all_["attention.score"]),
-        wo_(all_["output.weight"]), bo_(all_["output.bias"]),
+      : s_(s),
+        all_(weights),
+        n_(s.hidden),
+        in_(s.source * s.batch),
+        out_(s.target * s.batch),
+        source_(all_["source.weight"]),
+        target_(all_["target.weight"]),
+        wk_(all_["attention.key.weight"]),
+        bk_(all_["attention.key.bias"]),
+        wq_(all_["attention.query.weight"]),
+        v_(all_["attention.score"]),
+        wo_(all_["output.weight"]),
+        bo_(all_["output.bias"]),
         encoder_(all_, "encoder", "_l0", in_, s.batch, n_, 3),
-        decoder_(all_, "decoder", "", out_, s.batch, n_, 4), keys_(in_ * n_), dkeys_(in_ * n_), context_(out_ * n_),
-        bent_(out_ * s.source * n_), weights_(out_ * s.source), readers_(4 * n_ * n_), logits_(out_ * s.words) {}
+        decoder_(all_, "decoder", "", out_, s.batch, n_, 4),
+        keys_(in_ * n_),
+        dkeys_(in_ * n_),
+        context_(out_ * n_),
+        bent_(out_ * s.source * n_),
+        weights_(out_ * s.source),
+        readers_(4 * n_ * n_),
+        logits_(out_ * s.words) {}
 
   double step(int64_t k) override {
     use_all_threads();
@@ -202,8 +224,8 @@ class Seq2Seq : public Stepper {
   void decode_back(const Pairs& p);
   void encode_back(const Pairs& p);
   GruRow row(Gated& g, int64_t r, const float* zc, int64_t readers) {
-    return {g.zx + r * 3 * n_, zc, g.zh + r * readers * n_, g.bw.value, g.bu.value, g.h + r * n_, g.gates + r * 4 * n_,
-            g.h + (r + s_.batch) * n_};
+    return {g.zx + r * 3 * n_, zc,           g.zh + r * readers * n_, g.bw.value,
+            g.bu.value,        g.h + r * n_, g.gates + r * 4 * n_,    g.h + (r + s_.batch) * n_};
   }
   GruBack row_back(Gated& g, int64_t r, int64_t readers) {
     return {g.gates + r * 4 * n_, g.h + r * n_, g.dh + (r + s_.batch) * n_, g.zx + r * 3 * n_,
@@ -211,8 +233,15 @@ class Seq2Seq : public Stepper {
   }
   Attention attention(int64_t r) {
     const int64_t b = r % s_.batch;
-    return {n_, s_.source, s_.batch * n_, keys_ + b * n_, encoder_.h + (s_.batch + b) * n_,
-            decoder_.zh + r * 4 * n_ + 3 * n_, v_.value, bent_ + r * s_.source * n_, weights_ + r * s_.source,
+    return {n_,
+            s_.source,
+            s_.batch * n_,
+            keys_ + b * n_,
+            encoder_.h + (s_.batch + b) * n_,
+            decoder_.zh + r * 4 * n_ + 3 * n_,
+            v_.value,
+            bent_ + r * s_.source * n_,
+            weights_ + r * s_.source,
             context_ + r * n_};
   }
   void sum_rows(Parameter& bias, const float* rows, int64_t count, int64_t stride) {
@@ -290,7 +319,8 @@ double Seq2Seq::output(const Pairs& p) {
     add(bo_.gradient, dbias, words);
   });
   on_threads(s_.words, [&](int64_t begin, int64_t end) {
-    sgemm('T', 'N', end - begin, n_, out_, logits_ + begin, s_.words, h, n_, 0, wo_.gradient + begin * n_, n_);
+    sgemm('T', 'N', end - begin, n_, out_, logits_ + begin, s_.words, h, n_, 0, wo_.gradient + begin * n_,
+          n_);
   });
   return loss * static_cast<double>(scale);
 }
@@ -350,7 +380,8 @@ void Seq2Seq::encode_back(const Pairs& p) {
         add(g.dh + r * n_, back.dh, n_);
       }
       if (t == 0) break;
-      sgemm('N', 'N', end - begin, n_, 3 * n_, g.zh + at * 3 * n_, 3 * n_, g.u.value, n_, 1, g.dh + at * n_, n_);
+      sgemm('N', 'N', end - begin, n_, 3 * n_, g.zh + at * 3 * n_, 3 * n_, g.u.value, n_, 1, g.dh + at * n_,
+            n_);
     }
   });
   weight_gradient(3 * n_, n_, in_, g.zx, 3 * n_, g.x, n_, g.w.gradient, n_);

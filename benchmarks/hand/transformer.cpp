@@ -1,6 +1,6 @@
-// W6 by hand: biases and ReLU inside the products, heads read where they lie, and the way back sequence by sequence,
-// so that what a product makes is still in the cache when the next one reads it. Each thread takes its sequences
-// through all layers, forwards and backwards; then all weight gradients.
+// W6 by hand: biases and ReLU inside the products, heads read where they lie, and the way back sequence by
+// sequence, so that what a product makes is still in the cache when the next one reads it. Each thread takes
+// its sequences through all layers, forwards and backwards; then all weight gradients.
 #include <cmath>
 #include <memory>
 #include <mutex>
@@ -39,9 +39,8 @@ void SoftmaxBack(const float* p, float* d, int64_t n, float scale) {
   V s = hn::Zero(D());
   each(n, [&](auto at) HWY_ATTR { s = hn::MulAdd(at.load(p), at.load(d), s); });
   const V mean = set(total(s)), factor = set(scale);
-  each(n, [&](auto at) HWY_ATTR {
-    at.store(hn::Mul(hn::Mul(at.load(p), factor), hn::Sub(at.load(d), mean)), d);
-  });
+  each(n, [&](auto at)
+              HWY_ATTR { at.store(hn::Mul(hn::Mul(at.load(p), factor), hn::Sub(at.load(d), mean)), d); });
 }
 
 // y += x + bias
@@ -86,11 +85,18 @@ namespace {
 
 struct Layer {
   Layer(const TransformerSizes& s, Parameters& all, int64_t l)
-      : in_w(get(all, l, "self_attn.in_proj_weight")), in_b(get(all, l, "self_attn.in_proj_bias")),
-        out_w(get(all, l, "self_attn.out_proj.weight")), out_b(get(all, l, "self_attn.out_proj.bias")),
-        w1(get(all, l, "linear1.weight")), b1(get(all, l, "linear1.bias")), w2(get(all, l, "linear2.weight")),
-        b2(get(all, l, "linear2.bias")), gain1(get(all, l, "norm1.weight")), shift1(get(all, l, "norm1.bias")),
-        gain2(get(all, l, "norm2.weight")), shift2(get(all, l, "norm2.bias")) {
+      : in_w(get(all, l, "self_attn.in_proj_weight")),
+        in_b(get(all, l, "self_attn.in_proj_bias")),
+        out_w(get(all, l, "self_attn.out_proj.weight")),
+        out_b(get(all, l, "self_attn.out_proj.bias")),
+        w1(get(all, l, "linear1.weight")),
+        b1(get(all, l, "linear1.bias")),
+        w2(get(all, l, "linear2.weight")),
+        b2(get(all, l, "linear2.bias")),
+        gain1(get(all, l, "norm1.weight")),
+        shift1(get(all, l, "norm1.bias")),
+        gain2(get(all, l, "norm2.weight")),
+        shift2(get(all, l, "norm2.bias")) {
     const int64_t rows = s.batch * s.length;
     for (Floats* f : {&n1, &heads, &y, &n2, &out, &dout, &dy}) *f = Floats(rows * s.width);
     for (Floats* f : {&qkv, &dqkv}) *f = Floats(rows * 3 * s.width);
@@ -105,15 +111,21 @@ struct Layer {
 
   Parameter &in_w, &in_b, &out_w, &out_b, &w1, &b1, &w2, &b2, &gain1, &shift1, &gain2, &shift2;
   Floats n1, qkv, p, heads, y, n2, inner, out;  // p [batch, heads, length, length]
-  Floats dqkv, dy, dinner, dout;  // dout: of the layer's output
+  Floats dqkv, dy, dinner, dout;                // dout: of the layer's output
   std::vector<Moments> m1, m2;
 };
 
 // The gradients of a layer's biases and layer norms, which all rows of a thread add to.
 struct Sums {
   explicit Sums(const TransformerSizes& s)
-      : in_b(3 * s.width), out_b(s.width), b1(s.inner), b2(s.width), gain1(s.width), shift1(s.width),
-        gain2(s.width), shift2(s.width) {}
+      : in_b(3 * s.width),
+        out_b(s.width),
+        b1(s.inner),
+        b2(s.width),
+        gain1(s.width),
+        shift1(s.width),
+        gain2(s.width),
+        shift2(s.width) {}
   void merge(Layer& l) const {
     add(l.in_b.gradient, in_b, in_b.size());
     add(l.out_b.gradient, out_b, out_b.size());
@@ -137,7 +149,8 @@ class Transformer : public Stepper {
   double step(int64_t k) override {
     const float* x0 = sequences(s_, k).data();
     for (const auto& l : layers_) {
-      for (Parameter* p : {&l->in_b, &l->out_b, &l->b1, &l->b2, &l->gain1, &l->shift1, &l->gain2, &l->shift2}) {
+      for (Parameter* p :
+           {&l->in_b, &l->out_b, &l->b1, &l->b2, &l->gain1, &l->shift1, &l->gain2, &l->shift2}) {
         p->gradient.zero();
       }
     }
@@ -153,7 +166,8 @@ class Transformer : public Stepper {
       const auto all = static_cast<float>(rows_ * width_);
       const double part = HWY_DYNAMIC_DISPATCH(SquareLoss)(
           x + from * width_, layers_.back()->dout + from * width_, count * width_, 2 / all);
-      for (size_t l = layers_.size(); l-- > 0;) backward(l, l > 0 ? layers_[l - 1]->out : x0, begin, end, merging);
+      for (size_t l = layers_.size(); l-- > 0;)
+        backward(l, l > 0 ? layers_[l - 1]->out : x0, begin, end, merging);
       const std::lock_guard lock(merging);
       loss += part / static_cast<double>(all);
     });
@@ -178,7 +192,8 @@ class Transformer : public Stepper {
 
 void Transformer::forward(Layer& l, const float* x, int64_t begin, int64_t end) {
   const int64_t n = width_, inner = s_.inner, from = begin * s_.length, count = (end - begin) * s_.length;
-  layer_norm(x + from * n, l.gain1.value, l.shift1.value, l.n1 + from * n, &l.m1[static_cast<size_t>(from)], count, n);
+  layer_norm(x + from * n, l.gain1.value, l.shift1.value, l.n1 + from * n, &l.m1[static_cast<size_t>(from)],
+             count, n);
   linear(count, 3 * n, n, l.n1 + from * n, l.in_w.value, l.in_b.value, false, l.qkv + from * 3 * n);
   for (int64_t sequence = begin; sequence < end; ++sequence) attend(l, sequence);
   const auto times = [&](const Floats& a, const Parameter& w, int64_t k, Floats& c) {

@@ -1,5 +1,6 @@
-// W5 by hand: nodes of one height are a batch, in a schedule made anew for every forest. Each thread takes half of
-// the trees through all heights, there and back; then all weight gradients. Rows lie in the order of the schedule.
+// W5 by hand: nodes of one height are a batch, in a schedule made anew for every forest. Each thread takes
+// half of the trees through all heights, there and back; then all weight gradients. Rows lie in the order of
+// the schedule.
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -35,7 +36,8 @@ void Leaf(float* z, const float* b, float* c, float* m, float* h, int64_t n) {
 }
 
 // An inner node: z = U [h_left, h_right] becomes i, o, u, f_left, f_right.
-void Inner(float* z, const float* b, const float* left, const float* right, float* c, float* m, float* h, int64_t n) {
+void Inner(float* z, const float* b, const float* left, const float* right, float* c, float* m, float* h,
+           int64_t n) {
   each(n, [&](auto at) HWY_ATTR {
     const V i = sigmoid(hn::Add(at.load(z), at.load(b)));
     const V o = sigmoid(hn::Add(at.load(z + n), at.load(b + n)));
@@ -60,7 +62,8 @@ void LeafBack(float* z, const float* m, const float* dh, const float* dc, float*
   each(n, [&](auto at) HWY_ATTR {
     const V i = at.load(z), o = at.load(z + n), u = at.load(z + 2 * n), bent = at.load(m), g = at.load(dh);
     const V cell = hn::MulAdd(hn::Mul(g, o), tanh_slope(bent), at.load(dc));
-    const V di = hn::Mul(hn::Mul(cell, u), sigmoid_slope(i)), d_o = hn::Mul(hn::Mul(g, bent), sigmoid_slope(o));
+    const V di = hn::Mul(hn::Mul(cell, u), sigmoid_slope(i)),
+            d_o = hn::Mul(hn::Mul(g, bent), sigmoid_slope(o));
     const V du = hn::Mul(hn::Mul(cell, i), tanh_slope(u));
     at.store(di, z);
     at.store(d_o, z + n);
@@ -71,8 +74,8 @@ void LeafBack(float* z, const float* m, const float* dh, const float* dc, float*
   });
 }
 
-void InnerBack(float* z, const float* m, const float* left, const float* right, const float* dh, const float* dc,
-               float* dleft, float* dright, float* db, int64_t n) {
+void InnerBack(float* z, const float* m, const float* left, const float* right, const float* dh,
+               const float* dc, float* dleft, float* dright, float* db, int64_t n) {
   each(n, [&](auto at) HWY_ATTR {
     const V f0 = at.load(z + 3 * n), f1 = at.load(z + 4 * n);
     const V cell = hn::MulAdd(hn::Mul(at.load(dh), at.load(z + n)), tanh_slope(at.load(m)), at.load(dc));
@@ -123,7 +126,8 @@ Schedule::Schedule(const Forest& f, int64_t count) {
   std::vector<int64_t> height(nodes, 0), place(nodes), share(nodes);
   int64_t tallest = 0;
   for (size_t k = 0, tree = 0; k < nodes; ++k) {
-    for (int64_t child : f.tree.children[k]) height[k] = std::max(height[k], height[static_cast<size_t>(child)] + 1);
+    for (int64_t child : f.tree.children[k])
+      height[k] = std::max(height[k], height[static_cast<size_t>(child)] + 1);
     tallest = std::max(tallest, height[k]);
     (height[k] == 0 ? leaves : inner) += 1;
     // Trees lie one after another: cut at the ends of trees, after as many nodes as each share should have.
@@ -141,7 +145,8 @@ Schedule::Schedule(const Forest& f, int64_t count) {
     Share part{next_leaf, 0, next_inner, {next_inner}};
     const int64_t* const bins = &at[static_cast<size_t>(s * (tallest + 1))];
     part.leaves = bins[1] - bins[0];
-    for (int64_t h = 1; h <= tallest; ++h) part.heights.push_back(part.heights.back() + bins[h + 1] - bins[h]);
+    for (int64_t h = 1; h <= tallest; ++h)
+      part.heights.push_back(part.heights.back() + bins[h + 1] - bins[h]);
     next_leaf += part.leaves;
     next_inner = part.heights.back();
     shares.push_back(std::move(part));
@@ -171,9 +176,17 @@ Schedule::Schedule(const Forest& f, int64_t count) {
 class TreeLSTM : public Stepper {
  public:
   TreeLSTM(const TreeSizes& s, const Weights& weights)
-      : s_(s), all_(weights), n_(s.hidden), w_(all_["cell.weight_ih"]), u_(all_["cell.weight_hh"]),
-        b_(all_["cell.bias"]), wo_(all_["output.weight"]), bo_(all_["output.bias"]), table_(all_["words.weight"]),
-        wt_(3 * n_ * n_), ut_(10 * n_ * n_) {
+      : s_(s),
+        all_(weights),
+        n_(s.hidden),
+        w_(all_["cell.weight_ih"]),
+        u_(all_["cell.weight_hh"]),
+        b_(all_["cell.bias"]),
+        wo_(all_["output.weight"]),
+        bo_(all_["output.bias"]),
+        table_(all_["words.weight"]),
+        wt_(3 * n_ * n_),
+        ut_(10 * n_ * n_) {
     const int64_t most = s.trees * s.most;
     for (Floats* f : {&x_, &dx_}) *f = Floats(most * n_);
     for (Floats* f : {&c_, &m_, &h_, &dh_, &dc_}) *f = Floats(2 * most * n_);
@@ -208,7 +221,8 @@ class TreeLSTM : public Stepper {
     });
     use_all_threads();
     sgemm('T', 'N', 3 * n_, n_, plan.leaves, zl_, 3 * n_, x_, n_, 0, w_.gradient, n_);
-    if (plan.inner > 0) sgemm('T', 'N', 5 * n_, 2 * n_, plan.inner, zi_, 5 * n_, both_, 2 * n_, 0, u_.gradient, 2 * n_);
+    if (plan.inner > 0)
+      sgemm('T', 'N', 5 * n_, 2 * n_, plan.inner, zi_, 5 * n_, both_, 2 * n_, 0, u_.gradient, 2 * n_);
     table_.clear();
     table_.scatter(plan.words, dx_);
     return loss;
@@ -247,19 +261,22 @@ void TreeLSTM::forward(const Schedule& plan, const Share& share) {
       std::copy_n(h_ + plan.left[row] * n, n, both_ + r * 2 * n);
       std::copy_n(h_ + plan.right[row] * n, n, both_ + r * 2 * n + n);
     }
-    sgemm('N', 'N', to - from, 5 * n, 2 * n, both_ + from * 2 * n, 2 * n, ut_, 5 * n, 0, zi_ + from * 5 * n, 5 * n);
+    sgemm('N', 'N', to - from, 5 * n, 2 * n, both_ + from * 2 * n, 2 * n, ut_, 5 * n, 0, zi_ + from * 5 * n,
+          5 * n);
     for (int64_t r = from; r < to; ++r) {
       const auto row = static_cast<size_t>(r);
       const int64_t at = (plan.leaves + r) * n;
       HWY_DYNAMIC_DISPATCH(Inner)
-      (zi_ + r * 5 * n, b_.value, c_ + plan.left[row] * n, c_ + plan.right[row] * n, c_ + at, m_ + at, h_ + at, n);
+      (zi_ + r * 5 * n, b_.value, c_ + plan.left[row] * n, c_ + plan.right[row] * n, c_ + at, m_ + at,
+       h_ + at, n);
     }
   }
 }
 
 double TreeLSTM::output(const Forest& f, const Schedule& plan) {
   const int64_t n = n_, trees = s_.trees, classes = s_.classes;
-  for (int64_t t = 0; t < trees; ++t) std::copy_n(h_ + plan.roots[static_cast<size_t>(t)] * n, n, tops_ + t * n);
+  for (int64_t t = 0; t < trees; ++t)
+    std::copy_n(h_ + plan.roots[static_cast<size_t>(t)] * n, n, tops_ + t * n);
   sgemm('N', 'T', trees, classes, n, tops_, n, wo_.value, n, 0, logits_, classes);
   bo_.gradient.zero();
   const float scale = 1 / static_cast<float>(trees);
@@ -286,8 +303,8 @@ void TreeLSTM::backward(const Schedule& plan, const Share& share, float* db) {
       HWY_DYNAMIC_DISPATCH(InnerBack)
       (zi_ + r * 5 * n, m_ + at, c_ + left, c_ + right, dh_ + at, dc_ + at, dc_ + left, dc_ + right, db, n);
     }
-    sgemm('N', 'N', to - from, 2 * n, 5 * n, zi_ + from * 5 * n, 5 * n, u_.value, 2 * n, 0, dboth_ + from * 2 * n,
-          2 * n);
+    sgemm('N', 'N', to - from, 2 * n, 5 * n, zi_ + from * 5 * n, 5 * n, u_.value, 2 * n, 0,
+          dboth_ + from * 2 * n, 2 * n);
     for (int64_t r = from; r < to; ++r) {
       const auto row = static_cast<size_t>(r);
       std::copy_n(dboth_ + r * 2 * n, n, dh_ + plan.left[row] * n);
