@@ -5,154 +5,11 @@
 
 #include "benchmarks/hand/parameters.h"
 #include "benchmarks/hand/rows.h"
+#include "benchmarks/hand/seq2seq_kernels.h"
 #include "benchmarks/tree_attention_workloads.h"
 
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "benchmarks/hand/seq2seq.cpp"
-#include <hwy/foreach_target.h>
-#include <hwy/highway.h>
-
-#include "benchmarks/hand/lanes-inl.h"
-
-#ifndef REEL_BENCH_SEQ2SEQ
-#define REEL_BENCH_SEQ2SEQ
-namespace reel::bench::expert {
-
-// One row of one step of a GRU, gates in the order r, z, n.
-struct GruRow {
-  const float *zx, *zc, *zh;  // W x by words and by context (or null), and U h, without their biases; [3n]
-  const float *bx, *bh;       // [3n]
-  const float* h0;            // [n]
-  float* gates;               // [4n]: r, z, candidate, U_n h + b_n
-  float* h;                   // [n]
-};
-struct GruBack {
-  const float *gates, *h0;
-  float* dh;         // [n]: of h; becomes what reaches h0 past the products
-  float *dzx, *dzh;  // [3n]
-};
-// One row's attention: keys and memory have a row for each position, `stride` apart.
-struct Attention {
-  int64_t n, positions, stride;
-  const float *keys, *memory;
-  const float *query, *v;  // [n]
-  float* bent;             // tanh(keys + query), [positions, n]
-  float* weights;          // [positions]
-  float* context;          // [n]
-};
-struct AttentionBack {
-  const float* dcontext;   // [n]
-  float *dkeys, *dmemory;  // like keys and memory, added to
-  float *dquery, *dv;      // [n]; dv is added to
-  float* room;             // [positions]
-};
-
-}  // namespace reel::bench::expert
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace reel::bench::expert::HWY_NAMESPACE {
-
-void Gru(const GruRow& row, int64_t n) {
-  each(n, [&](auto at) HWY_ATTR {
-    const auto x = [&](int64_t gate) HWY_ATTR {
-      const V z = hn::Add(at.load(row.zx + gate * n), at.load(row.bx + gate * n));
-      return row.zc == nullptr ? z : hn::Add(z, at.load(row.zc + gate * n));
-    };
-    const auto u = [&](int64_t gate)
-                       HWY_ATTR { return hn::Add(at.load(row.zh + gate * n), at.load(row.bh + gate * n)); };
-    const V r = sigmoid(hn::Add(x(0), u(0))), z = sigmoid(hn::Add(x(1), u(1))), un = u(2);
-    const V candidate = tanh(hn::MulAdd(r, un, x(2)));
-    at.store(r, row.gates);
-    at.store(z, row.gates + n);
-    at.store(candidate, row.gates + 2 * n);
-    at.store(un, row.gates + 3 * n);
-    at.store(hn::MulAdd(z, hn::Sub(at.load(row.h0), candidate), candidate), row.h);
-  });
-}
-
-void GruBackward(const GruBack& b, int64_t n) {
-  each(n, [&](auto at) HWY_ATTR {
-    const V r = at.load(b.gates), z = at.load(b.gates + n), candidate = at.load(b.gates + 2 * n),
-            un = at.load(b.gates + 3 * n), dh = at.load(b.dh);
-    const V dz = hn::Mul(hn::Mul(dh, hn::Sub(at.load(b.h0), candidate)), sigmoid_slope(z));
-    const V dn = hn::Mul(hn::Mul(dh, one_minus(z)), tanh_slope(candidate));
-    const V dr = hn::Mul(hn::Mul(dn, un), sigmoid_slope(r));
-    at.store(dr, b.dzx);
-    at.store(dz, b.dzx + n);
-    at.store(dn, b.dzx + 2 * n);
-    at.store(dr, b.dzh);
-    at.store(dz, b.dzh + n);
-    at.store(hn::Mul(dn, r), b.dzh + 2 * n);
-    at.store(hn::Mul(dh, z), b.dh);
-  });
-}
-
-void Attend(const Attention& a) {
-  const int64_t n = a.n;
-  float top = -1e30f;
-  for (int64_t s = 0; s < a.positions; ++s) {
-    V score = hn::Zero(D());
-    each(n, [&](auto at) HWY_ATTR {
-      const V bent = tanh(hn::Add(at.load(a.keys + s * a.stride), at.load(a.query)));
-      at.store(bent, a.bent + s * n);
-      score = hn::MulAdd(bent, at.load(a.v), score);
-    });
-    a.weights[s] = total(score);
-    top = std::max(top, a.weights[s]);
-  }
-  each(a.positions, [&](auto at) HWY_ATTR {
-    at.store(hn::Exp(D(), hn::Max(hn::Sub(at.load(a.weights), set(top)), set(-87))), a.weights);
-  });
-  float sum = 0;
-  for (int64_t s = 0; s < a.positions; ++s) sum += a.weights[s];
-  for (int64_t s = 0; s < a.positions; ++s) a.weights[s] /= sum;
-  each(n, [&](auto at) HWY_ATTR {
-    V c = hn::Zero(D());
-    for (int64_t s = 0; s < a.positions; ++s)
-      c = hn::MulAdd(set(a.weights[s]), at.load(a.memory + s * a.stride), c);
-    at.store(c, a.context);
-  });
-}
-
-void AttendBackward(const Attention& a, const AttentionBack& b) {
-  const int64_t n = a.n;
-  float mean = 0;
-  for (int64_t s = 0; s < a.positions; ++s) {
-    V dot = hn::Zero(D());
-    each(n, [&](auto at)
-                HWY_ATTR { dot = hn::MulAdd(at.load(b.dcontext), at.load(a.memory + s * a.stride), dot); });
-    b.room[s] = total(dot);
-    mean += b.room[s] * a.weights[s];
-  }
-  for (int64_t s = 0; s < a.positions; ++s) b.room[s] = a.weights[s] * (b.room[s] - mean);
-  each(n, [&](auto at) HWY_ATTR {
-    const V dc = at.load(b.dcontext), v = at.load(a.v);
-    V dq = hn::Zero(D()), dv = at.load(b.dv);
-    for (int64_t s = 0; s < a.positions; ++s) {
-      const V de = set(b.room[s]), bent = at.load(a.bent + s * n);
-      const V dk = hn::Mul(hn::Mul(de, v), tanh_slope(bent));
-      dv = hn::MulAdd(de, bent, dv);
-      dq = hn::Add(dq, dk);
-      at.add(dk, b.dkeys + s * a.stride);
-      at.add(hn::Mul(set(a.weights[s]), dc), b.dmemory + s * a.stride);
-    }
-    at.store(dv, b.dv);
-    at.store(dq, b.dquery);
-  });
-}
-
-}  // namespace reel::bench::expert::HWY_NAMESPACE
-HWY_AFTER_NAMESPACE();
-
-#if HWY_ONCE
 namespace reel::bench {
 namespace expert {
-
-HWY_EXPORT(Gru);
-HWY_EXPORT(GruBackward);
-HWY_EXPORT(Attend);
-HWY_EXPORT(AttendBackward);
 
 namespace {
 
@@ -272,7 +129,7 @@ void Seq2Seq::encode(const Pairs& p) {
     for (int64_t t = 0; t < s_.source; ++t) {
       const int64_t at = t * s_.batch + begin;
       u.multiply(g.h + at * n_, n_, 0, g.zh + at * 3 * n_, 3 * n_);
-      for (int64_t r = at; r < t * s_.batch + end; ++r) HWY_DYNAMIC_DISPATCH(Gru)(row(g, r, nullptr, 3), n_);
+      for (int64_t r = at; r < t * s_.batch + end; ++r) gru(row(g, r, nullptr, 3), n_);
     }
   });
   linear(in_, n_, n_, g.h + s_.batch * n_, wk_.value, bk_.value, false, keys_);
@@ -293,9 +150,9 @@ void Seq2Seq::decode(const Pairs& p) {
     for (int64_t t = 0; t < s_.target; ++t) {
       const int64_t at = t * s_.batch + begin, last = t * s_.batch + end;
       read.multiply(g.h + at * n_, n_, 0, g.zh + at * 4 * n_, 4 * n_);
-      for (int64_t r = at; r < last; ++r) HWY_DYNAMIC_DISPATCH(Attend)(attention(r));
+      for (int64_t r = at; r < last; ++r) attend(attention(r));
       from_context.multiply(context_ + at * n_, n_, 0, zc, 3 * n_);
-      for (int64_t r = at; r < last; ++r) HWY_DYNAMIC_DISPATCH(Gru)(row(g, r, zc + (r - at) * 3 * n_, 4), n_);
+      for (int64_t r = at; r < last; ++r) gru(row(g, r, zc + (r - at) * 3 * n_, 4), n_);
     }
   });
 }
@@ -338,15 +195,14 @@ void Seq2Seq::decode_back(const Pairs& p) {
       const int64_t at = t * s_.batch + begin, last = t * s_.batch + end, rows = end - begin;
       for (int64_t r = at; r < last; ++r) {
         const GruBack back = row_back(g, r, 4);
-        HWY_DYNAMIC_DISPATCH(GruBackward)(back, n_);
+        gru_back(back, n_);
         add(g.dh + r * n_, back.dh, n_);
       }
       sgemm('N', 'N', rows, n_, 3 * n_, g.zx + at * 3 * n_, 3 * n_, g.w.value + n_, 2 * n_, 0, dcontext, n_);
       for (int64_t r = at; r < last; ++r) {
         const int64_t b = r % s_.batch;
-        HWY_DYNAMIC_DISPATCH(AttendBackward)
-        (attention(r), {dcontext + (r - at) * n_, dkeys_ + b * n_, encoder_.dh + (s_.batch + b) * n_,
-                        g.zh + r * 4 * n_ + 3 * n_, dv, room});
+        attend_back(attention(r), {dcontext + (r - at) * n_, dkeys_ + b * n_,
+                                   encoder_.dh + (s_.batch + b) * n_, g.zh + r * 4 * n_ + 3 * n_, dv, room});
       }
       sgemm('N', 'N', rows, n_, 4 * n_, g.zh + at * 4 * n_, 4 * n_, readers_, n_, 1, g.dh + at * n_, n_);
     }
@@ -376,7 +232,7 @@ void Seq2Seq::encode_back(const Pairs& p) {
       const int64_t at = t * s_.batch + begin;
       for (int64_t r = at; r < t * s_.batch + end; ++r) {
         const GruBack back = row_back(g, r, 3);
-        HWY_DYNAMIC_DISPATCH(GruBackward)(back, n_);
+        gru_back(back, n_);
         add(g.dh + r * n_, back.dh, n_);
       }
       if (t == 0) break;
@@ -401,4 +257,3 @@ std::unique_ptr<Stepper> hand_seq2seq(const Seq2SeqSizes& sizes, const Weights& 
 }
 
 }  // namespace reel::bench
-#endif
