@@ -123,6 +123,10 @@ void Backward(const Cell& w, const CellRow& r, const CellSums& s, const CellBack
     at.store(hn::MulAdd(dc, f, from_gates), d.dc);
     const auto gate = [&](V dz, int64_t which) HWY_ATTR {
       const int64_t k = which * n;
+      // The next row lies a page further, where the hardware does not look ahead.
+      for (const float* next : {r.zx, r.zh, static_cast<const float*>(r.gates)}) {
+        __builtin_prefetch(next + k + 4 * n + at.i);
+      }
       const V x = hn::Mul(hn::Sub(at.load(r.zx + k), mean_x), inv_x);
       const V h = hn::Mul(hn::Sub(at.load(r.zh + k), mean_h), inv_h);
       at.add(dz, s.b + k);
