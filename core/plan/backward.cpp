@@ -98,6 +98,7 @@ class Shadow {
 Graph rewritten(const Pending& now, const Node* loss) {
   Graph graph = graph_of(now);
   graph.results.push_back({-1, graph.id_of(static_cast<size_t>(loss->index))});
+  if (passes().batch) graph = batch(graph);
   if (passes().prune) graph = prune(graph);
   return graph;
 }

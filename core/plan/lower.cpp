@@ -310,7 +310,8 @@ class Lowering {
 std::unique_ptr<Plan> lower(const Graph& graph) { return Lowering(graph).run(); }
 
 std::unique_ptr<Plan> make_plan(const Graph& pending) {
-  Graph graph = passes().prune ? prune(pending) : pending;
+  Graph graph = passes().batch ? batch(pending) : pending;
+  if (passes().prune) graph = prune(graph);
   if (passes().accumulate) graph = join_sums(graph);
   if (passes().fuse) {
     graph = sink(graph);
