@@ -17,7 +17,7 @@ namespace reel::plan {
 
 namespace {
 
-constexpr int64_t kSmall = 2048;  // elements: larger pointwise calls gain nothing from being joined
+constexpr int64_t kSmall = 512;  // elements: larger pointwise calls gain less from being joined than from being fused
 constexpr size_t kClasses = 64;
 constexpr int kDepthBits = 27, kChainBits = 27;
 
@@ -36,8 +36,8 @@ enum class Way : uint8_t {
 
 class Batching {
  public:
-  explicit Batching(const Graph& graph)
-      : graph_(graph), count_(graph.nodes.size()), canon_(graph.leaves.size() + count_), way_(count_), group_(count_, -1) {}
+  Batching(const Graph& graph, bool products_only)
+      : graph_(graph), products_only_(products_only), count_(graph.nodes.size()), canon_(graph.leaves.size() + count_), way_(count_), group_(count_, -1) {}
 
   Graph run() {
     if (!classify() || !any_to_join()) return graph_;
@@ -344,7 +344,7 @@ class Batching {
 
   bool joins(const Group& group) const {
     if (group.size < 2) return false;
-    return way_[group.first] == Way::heavy || graph_.nodes[group.first].shape.numel() <= kSmall;
+    return way_[group.first] == Way::heavy || (!products_only_ && graph_.nodes[group.first].shape.numel() <= kSmall);
   }
 
   // The value as a value of the new graph.
@@ -451,6 +451,7 @@ class Batching {
   };
 
   const Graph& graph_;
+  const bool products_only_;
   size_t count_;
   std::vector<Id> canon_;
   std::vector<Way> way_;
@@ -466,6 +467,6 @@ class Batching {
 
 }  // namespace
 
-Graph batch(const Graph& graph) { return Batching(graph).run(); }
+Graph batch(const Graph& graph, bool products_only) { return Batching(graph, products_only).run(); }
 
 }  // namespace reel::plan

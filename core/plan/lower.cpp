@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/plan/explain.h"
 #include "core/plan/plan.h"
 #include "core/structural.h"
 
@@ -309,8 +310,9 @@ class Lowering {
 
 std::unique_ptr<Plan> lower(const Graph& graph) { return Lowering(graph).run(); }
 
-std::unique_ptr<Plan> make_plan(const Graph& pending) {
-  Graph graph = passes().batch ? batch(pending) : pending;
+std::unique_ptr<Plan> make_plan(const Graph& pending, bool rewritten) {
+  const explain::Scope scope(explain::Phase::plan);
+  Graph graph = passes().batch ? batch(pending, rewritten) : pending;
   if (passes().prune) graph = prune(graph);
   if (passes().accumulate) graph = join_sums(graph);
   if (passes().fuse) {

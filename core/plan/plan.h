@@ -87,9 +87,12 @@ Layout place(const Graph& graph);
 std::unique_ptr<Plan> lower(const Graph& graph);  // graph to steps: views, copies, sums in place
 void lay_out(Plan& plan);                         // lifetimes and memory
 std::string text(const Plan& plan);               // a line a step
+std::string text_of(const Plan& plan, const Step& step);  // what it does to which shapes
+double flops_of(const Plan& plan, const Step& step);      // of its matrix product
 
-// All passes, in order.
-std::unique_ptr<Plan> make_plan(const Graph& graph);
+// All passes, in order. `rewritten`: the graph comes from one that batch has been over, before it was
+// differentiated.
+std::unique_ptr<Plan> make_plan(const Graph& graph, bool rewritten = false);
 
 // ---- Running ----
 

@@ -4,6 +4,7 @@
 
 #include "core/environment.h"
 #include "core/kernels/pointwise.h"
+#include "core/plan/explain.h"
 #include "core/plan/plan.h"
 #include "core/structural.h"
 
@@ -175,12 +176,16 @@ Node* Run::node(int32_t origin) const {
 }
 
 std::vector<Value> run(const Plan& plan, const Run& run, Node** failed) {
+  const explain::Scope scope(explain::Phase::run);
   const Memory memory(plan, run.leaves);
   const Step* current = nullptr;
   try {
+    const bool explained = explain::on();
     for (const Step& step : plan.steps) {
       current = &step;
+      const auto start = explained ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
       run_step(plan, step, run);
+      if (explained) explain::step_ran(plan, step, start, std::chrono::steady_clock::now());
     }
   } catch (const Error& e) {
     Node* node = current->node < 0 ? nullptr : run.node(plan.nodes[static_cast<size_t>(current->node)].origin);

@@ -43,6 +43,28 @@ std::string what(const Plan& plan, const Step& step) {
 
 }  // namespace
 
+std::string text_of(const Plan& plan, const Step& step) {
+  std::string out = what(plan, step);
+  for (uint32_t k = 0; k < step.inputs + step.outputs; ++k) {
+    if (k == 5 && step.inputs > 6) {
+      out += " ..";
+      k = step.inputs - 1;
+      continue;
+    }
+    const PlannedValue& v = plan.values[static_cast<size_t>(plan.operands[step.first + k])];
+    out += fmt::format("{}{}", k == step.inputs ? " -> " : " ", v.shape);
+  }
+  return out;
+}
+
+double flops_of(const Plan& plan, const Step& step) {
+  if (step.what != Do::call || plan.nodes[static_cast<size_t>(step.node)].op->kind != Kind::matmul) return 0;
+  const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];
+  const auto shape = [&](uint32_t k) -> const Shape& { return plan.values[static_cast<size_t>(plan.operands[step.first + k])].shape; };
+  const Shape& a = shape(0);
+  return 2.0 * static_cast<double>(shape(step.inputs).numel()) * static_cast<double>(a[a.rank() - (node.attrs.i[0] ? 2 : 1)]);
+}
+
 std::string text(const Plan& plan) {
   std::string out = fmt::format("plan: {} leaves, {} nodes, {} steps, arena {} bytes\n", plan.leaves,
                                 plan.nodes.size(), plan.steps.size(), plan.arena_bytes);
