@@ -96,6 +96,10 @@ const Op pick_rows_op{
                [](auto x) {
                  return picked({x[0], x[1]}, {6, 3}, x[0].dtype(), {0, 2, 2, 1, 0, 1, 0, 2, 1, 1, 0, 2});
                }},
+              {{{5, 2}},
+               [](auto x) {
+                 return picked({x[0]}, {3, 2}, x[0].dtype(), {0, 4, 1, 0, 1, 2});
+               }},
               {{{3}, {2}}, [](auto x) {
                  return picked({x[0], x[1]}, {2}, x[0].dtype(), {1, 1, 1, 0, 0, 1});
                }}};
@@ -112,9 +116,18 @@ const Op put_rows_op{
     .shape_is_argument = true,
     .samples =
         [] {
-          return std::vector<Sample>{{{{3, 2}}, [](auto x) {
-                                        return put_back(x[0], {4, 2}, {0, 3, 1, 2, 0, 1});
-                                      }}};
+          return std::vector<Sample>{
+              {{{3, 2}},
+               [](auto x) {
+                 return put_back(x[0], {4, 2}, {0, 3, 1, 2, 0, 1});
+               }},
+              {{{4}},
+               [](auto x) {
+                 return put_back(x[0], {4}, {0, 1, 2});
+               }},
+              {{{3, 17}}, [](auto x) {
+                 return put_back(x[0], {3, 17}, {0, 0, 3});
+               }}};
         },
 };
 namespace {
