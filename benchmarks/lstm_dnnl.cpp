@@ -7,7 +7,7 @@
 #include "benchmarks/hand/onednn.h"
 #include "benchmarks/hand/output_layer.h"
 #include "benchmarks/lstm_problem.h"
-#include "core/kernels/parallel.h"
+#include "benchmarks/hand/team.h"
 #include "core/tensor.h"
 
 namespace reel::bench {
@@ -182,7 +182,7 @@ class DnnlStepper : public Stepper {
         weights_(weights),
         gradients_(zeros_like(weights)),
         output_(sizes.vocabulary, sizes.hidden, threads) {
-    limit_library_threads(threads);
+    hand::limit_library_threads(threads);
     const int64_t rows = s_.steps * s_.batch;
     output_.resize(rows);
     for (int64_t l = 0; l <= s_.layers; ++l) {
@@ -199,7 +199,7 @@ class DnnlStepper : public Stepper {
   double step(int64_t k) override {
     const Batch& batch = batches_[k];
     const auto rows = static_cast<int64_t>(batch.ids.size());
-    limit_library_threads(threads_);
+    hand::limit_library_threads(threads_);
     read(batch);
     for (Layer<Kind>& layer : layers_) layer.forward();
     std::vector<double> losses(static_cast<size_t>(threads_));
@@ -213,7 +213,7 @@ class DnnlStepper : public Stepper {
       output_.weights(me, x_.back().data(), s_.hidden, rows, gradients_[at_.output()].values.data(),
                       gradients_[at_.output_bias()].values.data());
     });
-    limit_library_threads(threads_);
+    hand::limit_library_threads(threads_);
     for (size_t l = layers_.size(); l-- > 0;) layers_[l].backward();
     if (s_.embedding > 0) embedding_gradient(batch);
     double loss = 0;

@@ -26,12 +26,8 @@ class Without : public Stepper {
 }  // namespace
 
 const std::vector<std::string>& switchable_passes() {
-#ifdef REEL_HAS_PLAN_PASSES
   static const std::vector<std::string> names{"prune", "commute", "batch", "accumulate", "fuse",
                                               "pack",  "place",   "split", "recompute"};
-#else
-  static const std::vector<std::string> names;
-#endif
   return names;
 }
 

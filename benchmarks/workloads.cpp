@@ -1,4 +1,5 @@
 #include "benchmarks/lstm_problem.h"
+#include "benchmarks/tree_attention_workloads.h"
 #include "benchmarks/workload.h"
 
 namespace reel::bench {
@@ -16,6 +17,7 @@ const std::vector<Workload>& workloads() {
     list.push_back(recurrent_workload(
         "W4", "PTB medium LSTM: 2 layers of 650, batch 20, 35 steps, vocabulary 10000",
         {.layers = 2, .hidden = 650, .batch = 20, .steps = 35, .vocabulary = 10000, .embedding = 650}));
+    list.insert(list.end(), {w5(), w6(), w7(), w8()});
     RecurrentSizes lengths = lstm;
     lengths.steps = 80;
     lengths.shortest = 20;

@@ -35,7 +35,9 @@ Embedding::Embedding(Member at, int64_t entries, int64_t width, int64_t padding_
   });
 }
 
-Tensor Embedding::operator()(const Tensor& ids) const { return embedding(weight, ids, padding_idx_); }
+Tensor Embedding::operator()(const Tensor& ids) const {
+  return padding_idx_ < 0 ? embedding(weight, ids) : embedding(weight, ids, padding_idx_);
+}
 
 LayerNorm::LayerNorm(Member at, int64_t width, double eps) : Module(std::move(at)), eps_(eps) {
   weight = parameter("weight", {width}, init::constant(1));

@@ -142,3 +142,11 @@ TEST_CASE("init: schemes have the spread they promise") {
   }
   CHECK_THROWS_WITH_AS(nn::init::xavier_uniform()({3}), doctest::Contains("want [out, in, ..]"), Error);
 }
+
+TEST_CASE("modules: without padding every row of an embedding learns, the last one too") {
+  const nn::Embedding plain({}, 3, 2), padded({}, 3, 2, 2);
+  const Tensor ids = Tensor::from(std::vector<int64_t>{0, 2, 2}, {3});
+  (sum(plain(ids)) + sum(padded(ids))).backward();
+  CHECK(plain.weight.grad().to_vector<float>() == std::vector<float>{1, 1, 0, 0, 2, 2});
+  CHECK(padded.weight.grad().to_vector<float>() == std::vector<float>{1, 1, 0, 0, 0, 0});
+}

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "core/error.h"
-#include "core/kernels/parallel.h"
+#include "benchmarks/hand/team.h"
 
 namespace reel::bench::hand {
 

@@ -4,12 +4,12 @@
 #include <thread>
 
 #include "core/error.h"
-#include "core/kernels/parallel.h"
 
 extern "C" {
 void GOMP_parallel(void (*body)(void*), void* data, unsigned threads, unsigned flags);
 int omp_get_thread_num(void);
 int omp_get_num_threads(void);
+void omp_set_num_threads(int threads);
 }
 
 namespace reel::bench::hand {
@@ -32,6 +32,8 @@ Share share_of(int64_t n, int index, int size, int64_t grain) {
   const auto edge = [&](int64_t i) { return std::min(n, grains * i / size * grain); };
   return {edge(index), edge(index + 1)};
 }
+
+void limit_library_threads(int threads) { omp_set_num_threads(threads); }
 
 void together(int threads, const std::function<void(const Member&)>& body) {
   limit_library_threads(1);

@@ -39,4 +39,7 @@ struct Member {
 // Runs body on `threads` threads at once; library calls inside run on the calling thread alone.
 void together(int threads, const std::function<void(const Member&)>& body);
 
+// How many threads libgomp, and so oneDNN, may take for the next calls of this thread.
+void limit_library_threads(int threads);
+
 }  // namespace reel::bench::hand
