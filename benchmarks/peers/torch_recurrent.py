@@ -29,21 +29,21 @@ class Batch(NamedTuple):
 
 
 class Model(nn.Module):
-    """Holds the weights, and is what `module` runs. bias_hh is zero, as if there were one bias."""
+    """Holds the weights, and is what `module` runs. bias_hh is zero, as if there were one bias. The other modes read
+    `layers`: the compiler does not go through an nn.LSTM, not even to its weights."""
 
     def __init__(self, s):
         super().__init__()
         self.embedding = nn.Embedding(s.vocabulary, s.embedding) if s.embedding else None
         self.rnn = s.kind(s.embedding or s.vocabulary, s.hidden, s.layers)
         self.output = nn.Linear(s.hidden, s.vocabulary)
-        for layer in range(s.layers):
-            nn.init.zeros_(getattr(self.rnn, f"bias_hh_l{layer}"))
+        self.layers = []
+        for l in range(s.layers):
+            nn.init.zeros_(getattr(self.rnn, f"bias_hh_l{l}"))
+            self.layers.append([getattr(self.rnn, f"{name}_l{l}") for name in ("weight_ih", "weight_hh", "bias_ih")])
 
     def input(self, b):
         return b.one_hot.to(self.output.weight.dtype) if self.embedding is None else self.embedding(b.ids)
-
-    def layer(self, l):
-        return (getattr(self.rnn, f"{name}_l{l}") for name in ("weight_ih", "weight_hh", "bias_ih"))
 
     def loss(self, hidden, b):
         return F.cross_entropy(self.output(hidden).flatten(0, 1), b.targets)
@@ -67,16 +67,16 @@ def rnn_cell(from_x, h, weight_hh):
 
 
 def cell_of(model, batch):
-    zero = model.output.weight.new_zeros(batch, model.rnn.hidden_size)
-    return (lstm_cell, (zero, zero)) if isinstance(model.rnn, nn.LSTM) else (rnn_cell, zero)
+    weight_hh = model.layers[0][1]
+    zero = weight_hh.new_zeros(batch, weight_hh.shape[1])
+    return (rnn_cell, zero) if len(weight_hh) == weight_hh.shape[1] else (lstm_cell, (zero, zero))
 
 
 def composed(model, b):
     """Cells of ops, layer by layer, each step with a product for its input."""
     cell, initial = cell_of(model, b.ids.shape[1])
     rows = model.input(b).unbind(0)
-    for l in range(model.rnn.num_layers):
-        weight_ih, weight_hh, bias = model.layer(l)
+    for weight_ih, weight_hh, bias in model.layers:
         state, shown = initial, []
         for x in rows:
             h, state = cell(F.linear(x, weight_ih, bias), state, weight_hh)
@@ -89,8 +89,7 @@ def hoisted(model, b):
     """The same, with one product for the inputs of all steps of a layer."""
     cell, initial = cell_of(model, b.ids.shape[1])
     x = model.input(b)
-    for l in range(model.rnn.num_layers):
-        weight_ih, weight_hh, bias = model.layer(l)
+    for weight_ih, weight_hh, bias in model.layers:
         state, shown = initial, []
         for from_x in F.linear(x, weight_ih, bias).unbind(0):
             h, state = cell(from_x, state, weight_hh)

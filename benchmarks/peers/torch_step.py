@@ -16,7 +16,7 @@ def stepper(make_model, loss, batch, *, dtype="f32", autocast=False, compiled=No
         return loss(model, batch)
 
     if compiled is not None:
-        run = torch.compile(run, **compiled)
+        run = torch.compile(run, fullgraph=True, **compiled)
 
     def step(batch):
         for p in parameters:

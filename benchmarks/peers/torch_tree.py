@@ -32,15 +32,16 @@ class Model(nn.Module):
         self.bias = nn.Parameter(torch.empty(4 * HIDDEN).uniform_(-0.08, 0.08))  # i, o, u, f
         self.output = nn.Linear(HIDDEN, CLASSES)
 
-    def inner_bias(self):
-        return torch.cat([self.bias, self.bias[3 * HIDDEN :]])
+    def biases(self):
+        """Of leaves, and of inner nodes, whose forget gates share one."""
+        return self.bias[: 3 * HIDDEN], torch.cat([self.bias, self.bias[3 * HIDDEN :]])
 
     def loss(self, roots, forest):
         return F.cross_entropy(self.output(roots), torch.tensor(forest.labels))
 
 
-def leaf_cell(model, x):
-    i, o, u = F.linear(x, model.leaf.weight, model.bias[: 3 * HIDDEN]).chunk(3, 1)
+def leaf_cell(weight, bias, x):
+    i, o, u = F.linear(x, weight, bias).chunk(3, 1)
     c = torch.sigmoid(i) * torch.tanh(u)
     return torch.sigmoid(o) * torch.tanh(c), c
 
@@ -54,13 +55,13 @@ def inner_cell(weight, bias, h, c_left, c_right):
 def composed(model, forest):
     """Node by node, as one writes it; only the words are looked up at once, or every look-up has a dense gradient."""
     rows = iter(model.words(torch.tensor(forest.words)).split(1))
-    bias, states = model.inner_bias(), []
+    (leaf_bias, inner_bias), states = model.biases(), []
     for children in forest.children:
         if children is None:
-            states.append(leaf_cell(model, next(rows)))
+            states.append(leaf_cell(model.leaf.weight, leaf_bias, next(rows)))
         else:
             (h, c), (h_right, c_right) = (states[n] for n in children)
-            states.append(inner_cell(model.inner.weight, bias, torch.cat([h, h_right], 1), c, c_right))
+            states.append(inner_cell(model.inner.weight, inner_bias, torch.cat([h, h_right], 1), c, c_right))
     return model.loss(torch.cat([states[n][0] for n in forest.roots]), forest)
 
 
@@ -71,14 +72,15 @@ def batched(model, forest, inner=inner_cell):
     while below := [child for n in depths[-1] if forest.children[n] for child in forest.children[n]]:
         depths.append(below)
     leaf_row = {n: row for row, n in enumerate(n for n, c in enumerate(forest.children) if c is None)}
-    leaves = torch.cat(leaf_cell(model, model.words(torch.tensor(forest.words))), 1)  # [leaves, h and c]
-    bias, states = model.inner_bias(), None
+    (leaf_bias, inner_bias), states = model.biases(), None
+    rows = model.words(torch.tensor(forest.words))
+    leaves = torch.cat(leaf_cell(model.leaf.weight, leaf_bias, rows), 1)  # [leaves, h and c]
     for nodes in reversed(depths):
         leaf_rows = [leaf_row[n] for n in nodes if n in leaf_row]
         here = leaves[torch.tensor(leaf_rows, dtype=torch.long)]
         if states is not None:
             pairs = states.view(-1, 2, 2, HIDDEN)  # node, child, h or c
-            h, c = inner(model.inner.weight, bias, pairs[:, :, 0].flatten(1), pairs[:, 0, 1], pairs[:, 1, 1])
+            h, c = inner(model.inner.weight, inner_bias, pairs[:, :, 0].flatten(1), pairs[:, 0, 1], pairs[:, 1, 1])
             here = torch.cat([torch.cat([h, c], 1), here])
             # Inner nodes first, then leaves: put them in the depth's order.
             inner_at, leaf_at = iter(range(len(h))), iter(range(len(h), len(here)))
