@@ -86,12 +86,13 @@ def composed(model, b):
 
 
 def hoisted(model, b):
-    """The same, with one product for the inputs of all steps of a layer."""
+    """The same, with one product for the inputs of all steps of a layer, and a look-up for one-hot rows."""
     cell, initial = cell_of(model, b.ids.shape[1])
-    x = model.input(b)
+    x = None if model.embedding is None else model.embedding(b.ids)
     for weight_ih, weight_hh, bias in model.layers:
         state, shown = initial, []
-        for from_x in F.linear(x, weight_ih, bias).unbind(0):
+        projected = F.embedding(b.ids, weight_ih.t()) + bias if x is None else F.linear(x, weight_ih, bias)
+        for from_x in projected.unbind(0):
             h, state = cell(from_x, state, weight_hh)
             shown.append(h)
         x = torch.stack(shown)

@@ -16,6 +16,7 @@ def stepper(make_model, loss, batch, *, dtype="f32", autocast=False, compiled=No
         return loss(model, batch)
 
     if compiled is not None:
+        torch._dynamo.config.recompile_limit = 64  # modes share `run`'s code, and it counts them together
         run = torch.compile(run, fullgraph=True, **compiled)
 
     def step(batch):
