@@ -279,6 +279,7 @@ void select_rows(const Exec& e) {
   }
 }
 
+}  // namespace
 const Op index_select_op{
     .name = "index_select",
     .doc = "y[.., j, ..] = x[.., ids[j], ..] along one axis; ids of i64, of one axis",
@@ -314,6 +315,7 @@ const Op index_select_op{
                "want i64"}};
         },
 };
+namespace {
 const Register index_select_registered(index_select_op);
 
 }  // namespace

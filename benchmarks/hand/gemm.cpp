@@ -5,6 +5,7 @@
 #include <dnnl.hpp>
 #include <unordered_map>
 
+#include "benchmarks/hand/team.h"
 #include "core/error.h"
 #include "core/kernels/parallel.h"
 #include "core/tensor.h"
@@ -182,14 +183,14 @@ void on_threads(int64_t rows, const std::function<void(int64_t, int64_t)>& body)
   parallel_for(rows, int64_t{1} << 40, [&](int64_t begin, int64_t end) {
     const bool before = alone;
     alone = true;
-    limit_library_threads(1);
+    hand::limit_library_threads(1);
     body(begin, end);
     alone = before;
   });
   use_all_threads();
 }
 
-void use_all_threads() { limit_library_threads(alone ? 1 : num_threads()); }
+void use_all_threads() { hand::limit_library_threads(alone ? 1 : num_threads()); }
 
 void weight_gradient(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
                      int64_t ldb, float* c, int64_t ldc) {

@@ -17,6 +17,9 @@ class PackedMatrix {
   PackedMatrix(int64_t k, int64_t n, Precision precision = Precision::f32, void* memory = nullptr);
   static size_t bytes(int64_t k, int64_t n, Precision precision = Precision::f32);
 
+  // Lies there from now on; what was packed elsewhere is not.
+  void move_to(void* memory) { data_ = memory; }
+
   // Takes B, or its transpose by strides, over: at first, and again when it has changed. Allocates nothing.
   void pack(Matrix<const float> b);
 

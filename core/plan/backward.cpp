@@ -6,10 +6,12 @@
 // where its results go.
 #include <bit>
 #include <list>
+#include <optional>
 #include <unordered_map>
 
 #include "core/grad.h"
 #include "core/plan/cache.h"
+#include "core/plan/explain.h"
 #include "core/structural.h"
 
 namespace reel::plan {
@@ -96,8 +98,10 @@ class Shadow {
 };
 
 Graph rewritten(const Pending& now, const Node* loss) {
+  const explain::Scope scope(explain::Phase::rewrite);
   Graph graph = graph_of(now);
   graph.results.push_back({-1, graph.id_of(static_cast<size_t>(loss->index))});
+  if (passes().batch) graph = batch(graph);
   if (passes().prune) graph = prune(graph);
   return graph;
 }
@@ -105,6 +109,7 @@ Graph rewritten(const Pending& now, const Node* loss) {
 // Differentiates and plans what was never seen before.
 Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
   const Graph graph = rewritten(now, loss);
+  std::optional<explain::Scope> scope(explain::Phase::differentiate);
   Shadow shadow(tape, now, graph);
   std::vector<std::pair<Tensor, Target>> wanted;
   Tensor start;
@@ -141,9 +146,10 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
   start = {};
   shadow.forget();
 
+  scope.reset();
   Pending both;
   read_structure(tape.pending(), both);
-  recipe.plan = find_plan(both);
+  recipe.plan = find_plan(both, true);
   recipe.floats = both.floats;
   for (const Node* node : both.nodes) {
     const auto origin = origin_of.find(node);

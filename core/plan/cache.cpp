@@ -15,7 +15,7 @@ constexpr size_t kMostBytes = size_t{128} << 20;
 class Cache {
  public:
   // The plan for what is pending; made where its structure is new.
-  std::shared_ptr<const Plan> find(const Pending& pending) {
+  std::shared_ptr<const Plan> find(const Pending& pending, bool rewritten = false) {
     for (auto [it, end] = index_.equal_range(pending.hash); it != end; ++it) {
       const auto plan = it->second;
       if ((*plan)->words != pending.words) continue;
@@ -24,7 +24,7 @@ class Cache {
       return order_.front();
     }
     ++stats_.plans_built;
-    order_.push_front(make(pending));
+    order_.push_front(make(pending, rewritten));
     bytes_ += order_.front()->bytes();
     index_.emplace(pending.hash, order_.begin());
     while (order_.size() > 1 && (order_.size() > kMostPlans || bytes_ > kMostBytes)) drop_oldest();
@@ -45,8 +45,8 @@ class Cache {
 
   void found() { ++stats_.plans_found; }
 
-  static std::unique_ptr<Plan> make(const Pending& pending) {
-    std::unique_ptr<Plan> plan = make_plan(graph_of(pending));
+  static std::unique_ptr<Plan> make(const Pending& pending, bool rewritten) {
+    std::unique_ptr<Plan> plan = make_plan(graph_of(pending), rewritten);
     plan->words = pending.words;
     plan->hash = pending.hash;
     return plan;
@@ -100,7 +100,9 @@ size_t Plan::bytes() const {
          steps.size() * sizeof(Step) + operands.size() * (sizeof(Id) + sizeof(Array)) + nodes.size() * sizeof(PlannedNode);
 }
 
-std::shared_ptr<const Plan> find_plan(const Pending& pending) { return cache.find(pending); }
+std::shared_ptr<const Plan> find_plan(const Pending& pending, bool rewritten) {
+  return cache.find(pending, rewritten);
+}
 void count_plan_found() { cache.found(); }
 
 // Nodes forget their inputs, unless a gradient may still be asked for.
@@ -139,7 +141,7 @@ void run_pending(Tape& tape, const std::vector<Node*>& pending) {
 std::string pending_text(const std::vector<Node*>& pending) {
   Pending now;
   read_structure(pending, now);
-  return text(*Cache::make(now));
+  return text(*Cache::make(now, false));
 }
 
 TapeStats cache_stats() { return cache.stats(); }

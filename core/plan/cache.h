@@ -8,7 +8,7 @@
 namespace reel::plan {
 
 // The plan of this structure; made where it is new.
-std::shared_ptr<const Plan> find_plan(const Pending& pending);
+std::shared_ptr<const Plan> find_plan(const Pending& pending, bool rewritten = false);
 void count_plan_found();
 
 // After a backward() that passed through all pending nodes: those on its way forget their inputs.

@@ -4,6 +4,7 @@
 
 #include "core/environment.h"
 #include "core/kernels/pointwise.h"
+#include "core/plan/explain.h"
 #include "core/plan/plan.h"
 #include "core/structural.h"
 
@@ -86,6 +87,19 @@ void run_step(const Plan& plan, const Step& step, const Run& run) {
       }
       return plan.prepared[static_cast<size_t>(step.kernel)].run(
           {plan.addresses.data() + step.first, step.inputs + step.outputs}, scalars);
+    }
+    case Do::product: {
+      const Product& p = plan.products[static_cast<size_t>(step.kernel)];
+      const Matrix<const float> a{in[0].as<const float>(), p.a_row, p.a_col};
+      const Matrix<float> c{out->as<float>(), p.c_row, 1};
+      if (p.packed >= 0) return gemm_packed(p.m, a, plan.packed[static_cast<size_t>(p.packed)], c, step.add ? 1.0f : 0.0f);
+      return gemm(p.m, p.n, p.k, a, {in[1].as<const float>(), p.b_row, p.b_col}, c, step.add ? 1.0f : 0.0f);
+    }
+    case Do::pack: {
+      const Product& p = plan.products[static_cast<size_t>(step.kernel)];
+      PackedMatrix& packed = plan.packed[static_cast<size_t>(p.packed)];
+      packed.move_to(out->data);
+      return packed.pack({in[0].as<const float>(), p.b_row, p.b_col});
     }
     case Do::call: {
       const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];
@@ -175,12 +189,16 @@ Node* Run::node(int32_t origin) const {
 }
 
 std::vector<Value> run(const Plan& plan, const Run& run, Node** failed) {
+  const explain::Scope scope(explain::Phase::run);
   const Memory memory(plan, run.leaves);
   const Step* current = nullptr;
   try {
+    const bool explained = explain::on();
     for (const Step& step : plan.steps) {
       current = &step;
+      const auto start = explained ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
       run_step(plan, step, run);
+      if (explained) explain::step_ran(plan, step, start, std::chrono::steady_clock::now());
     }
   } catch (const Error& e) {
     Node* node = current->node < 0 ? nullptr : run.node(plan.nodes[static_cast<size_t>(current->node)].origin);

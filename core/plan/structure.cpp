@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "core/plan/graph.h"
+#include "core/plan/explain.h"
 
 namespace reel::plan {
 
@@ -100,6 +100,7 @@ std::vector<bool> passed_by(const Node* loss, const std::vector<Node*>& nodes) {
 }  // namespace
 
 void read_structure(const std::vector<Node*>& pending, Pending& out, const Node* loss) {
+  const explain::Scope scope(explain::Phase::structure);
   out.words.assign(1, passes().bits());
   out.leaves.clear();
   out.nodes.clear();
