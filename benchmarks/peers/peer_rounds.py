@@ -86,7 +86,7 @@ def table(peer, workloads, wanted, threads, seconds, rounds):
             for mode, (_, steps, samples) in lanes.items():
                 samples += [statistics.fmean(times) for times in [peer.run(workload, mode, steps)] if times]
         for mode, (first, _, samples) in lanes.items():
-            low, middle, high = (sorted(samples)[int(q * (len(samples) - 1))] for q in (0.1, 0.5, 0.9))
+            low, middle, high = (sorted(samples)[round(q * (len(samples) - 1))] for q in (0.1, 0.5, 0.9))
             print(f"{workload:4} {mode:18} {threads:7} {middle:9.3f} {low:9.3f} {high:9.3f} {first:9.1f}", flush=True)
 
 
