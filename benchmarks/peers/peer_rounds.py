@@ -92,7 +92,7 @@ def table(peer, workloads, wanted, threads, seconds, rounds):
 
 def check(peer, workloads, wanted):
     """Losses and gradients of all modes on the same batch and weights, beside the first mode's; True if equal. Of bf16
-    the loss is judged; its gradients round as they like where terms cancel (W6, weights in bf16: norm1.bias by 30 %)."""
+    only the loss is judged: its gradients are far off where terms cancel (W6, bf16 weights: norm1.bias by 30 %)."""
     good = True
     for workload in workloads:
         expected = None

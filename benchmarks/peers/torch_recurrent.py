@@ -109,7 +109,7 @@ def modes(s, compiled, bf16):
     make = partial(stepper, partial(Model, s), batch=partial(batch_of, s))
     if s.shortest:
         make = partial(make, size=lambda b: len(b.ids) * 2 / (s.shortest + s.steps))
-    all_modes = {"module": partial(make, module), "composed": partial(make, composed), "hoisted": partial(make, hoisted)}
+    all_modes = {form.__name__: partial(make, form) for form in (module, composed, hoisted)}
     if compiled is not None:
         all_modes["compile"] = partial(make, hoisted, compiled=compiled)
     if bf16:
