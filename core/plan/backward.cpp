@@ -103,6 +103,7 @@ Graph rewritten(const Pending& now, const Node* loss) {
   graph.results.push_back({-1, graph.id_of(static_cast<size_t>(loss->index))});
   graph = batch(graph);
   if (passes().prune) graph = prune(graph);
+  if (passes().commute) graph = commute(graph);
   return graph;
 }
 

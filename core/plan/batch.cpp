@@ -520,6 +520,30 @@ class Batching {
     }
   }
 
+  // Where a value's rows are: a stretch of rows of a matrix may come under other shapes, through views.
+  Spot rows_behind(Id id) const {
+    const Shape& shape = graph_.shape(id);
+    const int64_t width = shape.rank() == 2 ? shape[1] : 0;
+    int64_t offset = 0;
+    Id from = id;
+    while (width > 0 && graph_.is_node(from) && graph_.node(from).op->view && spot_[static_cast<size_t>(from)].whole) {
+      const GraphNode& n = graph_.node(from);
+      const auto origin = reinterpret_cast<std::byte*>(uintptr_t{1} << 46);  // for differences only
+      const Shape& base = graph_.shape(graph_.in(n)[0]);
+      const Array source{origin, n.dtype, base, row_major(base)};
+      Array target{origin, n.dtype, n.shape, {}};
+      if (!n.op->view(source, {n.i, {}}, target) || !target.contiguous()) break;
+      offset += (target.data - origin) / static_cast<int64_t>(size_of(n.dtype));
+      from = graph_.in(n)[0];
+      if (graph_.is_node(from) && graph_.shape(from).rank() == 2 && graph_.shape(from)[1] == width && offset % width == 0 &&
+          !graph_.node(from).op->view) {
+        const Spot& s = spot_[static_cast<size_t>(from)];
+        return s.id < 0 ? spot_[static_cast<size_t>(id)] : Spot{s.id, s.row + offset / width, false};
+      }
+    }
+    return spot_[static_cast<size_t>(id)];
+  }
+
   // Operand p of all members, one below another: a stretch of rows of one value, whole values, or rows picked
   // from several.
   Id rows_of(std::span<const uint32_t> members, uint32_t p) {
@@ -527,7 +551,7 @@ class Batching {
     int64_t total = 0;
     for (uint32_t k : members) {
       const Id id = graph_.in(graph_.nodes[k])[p];
-      const Spot& s = spot_[static_cast<size_t>(id)];
+      const Spot s = rows_behind(id);
       const int64_t rows = graph_.shape(id)[0];
       total += rows;
       if (!runs_.empty() && runs_.back().id == s.id && runs_.back().row + runs_.back().rows == s.row) {

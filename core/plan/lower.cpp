@@ -399,6 +399,7 @@ std::unique_ptr<Plan> make_plan(const Graph& pending, bool rewritten) {
   const explain::Scope scope(explain::Phase::plan);
   Graph graph = batch(pending, rewritten);
   if (passes().prune) graph = prune(graph);
+  if (passes().commute && !rewritten) graph = prune(commute(graph));
   if (passes().accumulate) graph = join_sums(graph);
   if (passes().fuse) {
     graph = sink(graph);
