@@ -4,6 +4,7 @@
 // On first sight the graph is rewritten (batch, commute), recorded anew, differentiated, and planned together
 // with its gradient. What is kept is the plan and a recipe: which of its leaves are which of the caller's, and
 // where its results go.
+#include <algorithm>
 #include <bit>
 #include <list>
 #include <optional>
@@ -73,7 +74,7 @@ class Shadow {
       in.clear();
       for (Id id : graph.in(n)) in.push_back(node(id));
       const Node* origin = n.origin < 0 ? nullptr : now.nodes[static_cast<size_t>(n.origin)];
-      tape.grad_enabled = !origin || origin->requires_grad;
+      tape.grad_enabled = !n.cut;
       const auto list = graph.list_of(n);
       Call call{.attrs = {n.i, n.floats < 0 ? Floats{} : now.floats[static_cast<size_t>(n.floats)]},
                 .shape = n.shape,
@@ -97,9 +98,16 @@ class Shadow {
   Tensors made_;
 };
 
+// Whether a call stands under NoGrad: an input would take a gradient, and none passes.
+bool cut(const Node& node) {
+  return !node.requires_grad && node.op->vjp &&
+         std::any_of(node.in, node.in + node.inputs, [](const Node* in) { return in->requires_grad; });
+}
+
 Graph rewritten(const Pending& now, const Node* loss) {
   const explain::Scope scope(explain::Phase::rewrite);
   Graph graph = graph_of(now);
+  for (size_t k = 0; k < graph.nodes.size(); ++k) graph.nodes[k].cut = cut(*now.nodes[k]);
   graph.results.push_back({-1, graph.id_of(static_cast<size_t>(loss->index))});
   if (passes().batch) graph = batch(graph);
   if (passes().prune) graph = prune(graph);

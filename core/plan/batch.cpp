@@ -82,7 +82,7 @@ class Batching {
       if (n.inputs > 0) h = mix(h, static_cast<uint64_t>(canon(graph_.in(n)[0])));
       const int32_t twin = table.find(h, static_cast<int32_t>(k), [&](int32_t other) {
         const GraphNode& o = graph_.nodes[static_cast<size_t>(other)];
-        return o.op == n.op && o.i == n.i && o.floats == n.floats && o.dtype == n.dtype && o.shape == n.shape &&
+        return o.op == n.op && o.i == n.i && o.floats == n.floats && o.dtype == n.dtype && o.cut == n.cut && o.shape == n.shape &&
                (n.inputs == 0 || canon(graph_.in(o)[0]) == canon(graph_.in(n)[0]));
       });
       canon_[static_cast<size_t>(id)] = graph_.id_of(static_cast<size_t>(twin));
@@ -154,7 +154,7 @@ class Batching {
   };
 
   bool same_call(const GraphNode& a, const GraphNode& b) const {
-    if (a.op != b.op || a.i != b.i || a.floats != b.floats || a.dtype != b.dtype || a.inputs != b.inputs ||
+    if (a.op != b.op || a.i != b.i || a.floats != b.floats || a.dtype != b.dtype || a.cut != b.cut || a.inputs != b.inputs ||
         a.shape.rank() != b.shape.rank()) {
       return false;
     }
