@@ -116,7 +116,7 @@ class Batching {
       default: break;
     }
     if (n.op == &slice_op && n.i[0] >= 1) return Way::light;
-    if (n.op == &sum_to_op && by_rows(in[0])) return Way::light;
+    if (n.op == &sum_to_op && by_rows(in[0]) && has_rows(in)) return Way::light;
     return Way::alone;
   }
   bool has_rows(std::span<const Id> in) const {
@@ -279,7 +279,7 @@ class Batching {
   // Whether operand p is one for all calls of the group.
   bool shared(const GraphNode& n, std::span<const Id> in, size_t p) const {
     if (way_[static_cast<size_t>(&n - graph_.nodes.data())] == Way::heavy) return p == shared_operand(n);
-    return is_constant(in[p]);
+    return is_constant(in[p]) && n.op->kind != Kind::concat;  // which has a row of it for each of its own
   }
 
   bool same_group(const GraphNode& a, const GraphNode& b) const {
@@ -394,7 +394,7 @@ class Batching {
   // In the order in which the rows of the first operand that was joined lie.
   void sort_by_rows(std::span<uint32_t> members, const GraphNode& first) const {
     for (uint32_t p = 0; p < first.inputs; ++p) {
-      if (shared(first, graph_.in(first), p)) continue;
+      if (is_constant(graph_.in(first)[p])) continue;
       const auto at = [&](uint32_t k) { return spot_[static_cast<size_t>(graph_.in(graph_.nodes[k])[p])]; };
       const Id source = at(members[0]).id;
       if (std::any_of(members.begin(), members.end(), [&](uint32_t k) { return at(k).id != source; })) continue;
