@@ -53,12 +53,20 @@ bool complete_key(Pending& now, const Node* loss) {
   for (const Floats& f : now.floats) {
     for (double x : f) now.words.push_back(std::bit_cast<uint64_t>(x));
   }
+  std::vector<const Node*> sources(now.leaves.begin(), now.leaves.end());
   for (const Node* leaf : now.leaves) {
     const Node* variable = variable_of(leaf);
     if (!variable) continue;
     const Tensor& grad = variable->variable->grad;
-    if (grad.defined() && (grad.node()->state != State::ready || grad.node()->variable || grad.requires_grad())) return false;
     now.words.push_back(grad.defined());
+    if (!grad.defined()) continue;
+    Node* node = grad.node();
+    if (node->state != State::ready || node->variable || node->requires_grad) return false;
+    // One that the graph reads, or that two variables share, would be taken for both wherever this comes again.
+    const auto known = static_cast<size_t>(node->index);
+    if (node->index >= 0 && known < sources.size() && sources[known] == node) return false;
+    node->index = static_cast<int64_t>(sources.size());
+    sources.push_back(node);
   }
   for (uint64_t word : now.words) now.hash = (std::rotl(now.hash, 5) ^ word) * 0x9e3779b97f4a7c15u;
   return true;
