@@ -13,6 +13,7 @@
 #include "core/grad.h"
 #include "core/plan/cache.h"
 #include "core/plan/explain.h"
+#include "core/plan/verify.h"
 #include "core/structural.h"
 
 namespace reel::plan {
@@ -235,6 +236,36 @@ void deliver(Tape& tape, const Recipe& recipe, const Pending& now, std::vector<V
   }
 }
 
+// REEL_VERIFY: the same by the recorded way, one node at a time.
+void check_recipe(Tape& tape, const Recipe& recipe, const Pending& now, const Tensor& loss,
+                  const std::vector<Value>& values) {
+  verify::OneByOne expected;
+  expected.compute(now.nodes);
+  for (const Target& t : recipe.targets) {
+    if (t.node < 0) continue;
+    const Node* node = now.nodes[static_cast<size_t>(t.node)];
+    expected.check(node, values[static_cast<size_t>(t.result)], verify::name_of(node));
+  }
+  Gradients gradients = differentiate(loss, {});
+  for (auto& [variable, sum] : gradients.of) {
+    const Tensor& before = variable->variable->grad;
+    if (before.defined()) sum = accumulate({{before, {}, {}}, {sum, {}, {}}}, variable->shape, variable->dtype);
+  }
+  expected.compute(tape.take_pending());
+  for (const Target& t : recipe.targets) {
+    if (t.leaf < 0) continue;
+    const Node* leaf = now.leaves[static_cast<size_t>(t.leaf)];
+    const auto right = std::find_if(gradients.of.begin(), gradients.of.end(),
+                                    [&](const auto& g) { return g.first == variable_of(leaf); });
+    const auto reader = std::find_if(now.nodes.begin(), now.nodes.end(), [&](const Node* n) {
+      return std::find(n->in, n->in + n->inputs, leaf) != n->in + n->inputs;
+    });
+    expected.check(right->second.node(), values[static_cast<size_t>(t.result)],
+                   fmt::format("the gradient of the variable of shape {} that {} reads first", leaf->shape,
+                               verify::name_of(*reader)));
+  }
+}
+
 }  // namespace
 
 bool run_backward(Tape& tape, const Tensor& loss, Where where) {
@@ -242,10 +273,12 @@ bool run_backward(Tape& tape, const Tensor& loss, Where where) {
   const std::vector<Node*> pending = tape.take_pending();
   now.hash = 0;
   read_structure(pending, now, loss.node());
+  const Recipe* recipe = nullptr;
+  std::vector<Value> values;
   bool done = false;
   try {
     if (complete_key(now, loss.node())) {
-      const Recipe* recipe = recipes.find(now);
+      recipe = recipes.find(now);
       if (recipe) count_plan_found();
       if (!recipe) recipe = recipes.keep(make_recipe(tape, now, loss.node(), where));
       if (recipe->plan) {
@@ -254,8 +287,7 @@ bool run_backward(Tape& tape, const Tensor& loss, Where where) {
           Node* leaf = now.leaves[static_cast<size_t>(s.leaf)];
           leaves.push_back(s.grad ? leaf->owner->variable->grad.node() : leaf);
         }
-        std::vector<Value> values = run(*recipe->plan, {leaves, now.nodes, recipe->floats, recipe->origins});
-        deliver(tape, *recipe, now, values);
+        values = run(*recipe->plan, {leaves, now.nodes, recipe->floats, recipe->origins});
         done = true;
       }
     }
@@ -266,6 +298,13 @@ bool run_backward(Tape& tape, const Tensor& loss, Where where) {
     tape.restore_pending(pending);
     return false;
   }
+  try {
+    if (verify::on()) check_recipe(tape, *recipe, now, loss, values);
+  } catch (...) {
+    tape.restore_pending(pending);
+    throw;
+  }
+  deliver(tape, *recipe, now, values);
   release_history(tape, now);
   return true;
 }
