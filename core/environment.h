@@ -1,4 +1,4 @@
-// Switches in the environment: REEL_EAGER=1, REEL_POISON=1.
+// Switches in the environment: REEL_EAGER=1, REEL_POISON=1, REEL_VERIFY=1.
 #pragma once
 
 #include <cstdlib>

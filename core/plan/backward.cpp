@@ -4,6 +4,7 @@
 // On first sight the graph is rewritten (batch, commute), recorded anew, differentiated, and planned together
 // with its gradient. What is kept is the plan and a recipe: which of its leaves are which of the caller's, and
 // where its results go.
+#include <algorithm>
 #include <bit>
 #include <list>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "core/grad.h"
 #include "core/plan/cache.h"
 #include "core/plan/explain.h"
+#include "core/plan/verify.h"
 #include "core/structural.h"
 
 namespace reel::plan {
@@ -52,12 +54,20 @@ bool complete_key(Pending& now, const Node* loss) {
   for (const Floats& f : now.floats) {
     for (double x : f) now.words.push_back(std::bit_cast<uint64_t>(x));
   }
+  std::vector<const Node*> sources(now.leaves.begin(), now.leaves.end());
   for (const Node* leaf : now.leaves) {
     const Node* variable = variable_of(leaf);
     if (!variable) continue;
     const Tensor& grad = variable->variable->grad;
-    if (grad.defined() && (grad.node()->state != State::ready || grad.node()->variable || grad.requires_grad())) return false;
     now.words.push_back(grad.defined());
+    if (!grad.defined()) continue;
+    Node* node = grad.node();
+    if (node->state != State::ready || node->variable || node->requires_grad) return false;
+    // One that the graph reads, or that two variables share, would be taken for both wherever this comes again.
+    const auto known = static_cast<size_t>(node->index);
+    if (node->index >= 0 && known < sources.size() && sources[known] == node) return false;
+    node->index = static_cast<int64_t>(sources.size());
+    sources.push_back(node);
   }
   for (uint64_t word : now.words) now.hash = (std::rotl(now.hash, 5) ^ word) * 0x9e3779b97f4a7c15u;
   return true;
@@ -73,7 +83,7 @@ class Shadow {
       in.clear();
       for (Id id : graph.in(n)) in.push_back(node(id));
       const Node* origin = n.origin < 0 ? nullptr : now.nodes[static_cast<size_t>(n.origin)];
-      tape.grad_enabled = !n.fixed;
+      tape.grad_enabled = !n.cut;
       const auto list = graph.list_of(n);
       Call call{.attrs = {n.i, n.floats < 0 ? Floats{} : graph.floats[static_cast<size_t>(n.floats)]},
                 .shape = n.shape,
@@ -97,9 +107,16 @@ class Shadow {
   Tensors made_;
 };
 
+// Whether a call stands under NoGrad: an input would take a gradient, and none passes.
+bool cut(const Node& node) {
+  return !node.requires_grad && node.op->vjp &&
+         std::any_of(node.in, node.in + node.inputs, [](const Node* in) { return in->requires_grad; });
+}
+
 Graph rewritten(const Pending& now, const Node* loss) {
   const explain::Scope scope(explain::Phase::rewrite);
   Graph graph = graph_of(now);
+  for (size_t k = 0; k < graph.nodes.size(); ++k) graph.nodes[k].cut = cut(*now.nodes[k]);
   graph.results.push_back({-1, graph.id_of(static_cast<size_t>(loss->index))});
   graph = batch(graph);
   if (passes().prune) graph = prune(graph);
@@ -220,6 +237,36 @@ void deliver(Tape& tape, const Recipe& recipe, const Pending& now, std::vector<V
   }
 }
 
+// REEL_VERIFY: the same by the recorded way, one node at a time.
+void check_recipe(Tape& tape, const Recipe& recipe, const Pending& now, const Tensor& loss,
+                  const std::vector<Value>& values) {
+  verify::OneByOne expected;
+  expected.compute(now.nodes);
+  for (const Target& t : recipe.targets) {
+    if (t.node < 0) continue;
+    const Node* node = now.nodes[static_cast<size_t>(t.node)];
+    expected.check(node, values[static_cast<size_t>(t.result)], verify::name_of(node));
+  }
+  Gradients gradients = differentiate(loss, {});
+  for (auto& [variable, sum] : gradients.of) {
+    const Tensor& before = variable->variable->grad;
+    if (before.defined()) sum = accumulate({{before, {}, {}}, {sum, {}, {}}}, variable->shape, variable->dtype);
+  }
+  expected.compute(tape.take_pending());
+  for (const Target& t : recipe.targets) {
+    if (t.leaf < 0) continue;
+    const Node* leaf = now.leaves[static_cast<size_t>(t.leaf)];
+    const auto right = std::find_if(gradients.of.begin(), gradients.of.end(),
+                                    [&](const auto& g) { return g.first == variable_of(leaf); });
+    const auto reader = std::find_if(now.nodes.begin(), now.nodes.end(), [&](const Node* n) {
+      return std::find(n->in, n->in + n->inputs, leaf) != n->in + n->inputs;
+    });
+    expected.check(right->second.node(), values[static_cast<size_t>(t.result)],
+                   fmt::format("the gradient of the variable of shape {} that {} reads first", leaf->shape,
+                               verify::name_of(*reader)));
+  }
+}
+
 }  // namespace
 
 bool run_backward(Tape& tape, const Tensor& loss, Where where) {
@@ -227,10 +274,12 @@ bool run_backward(Tape& tape, const Tensor& loss, Where where) {
   const std::vector<Node*> pending = tape.take_pending();
   now.hash = 0;
   read_structure(pending, now, loss.node());
+  const Recipe* recipe = nullptr;
+  std::vector<Value> values;
   bool done = false;
   try {
     if (complete_key(now, loss.node())) {
-      const Recipe* recipe = recipes.find(now);
+      recipe = recipes.find(now);
       if (recipe) count_plan_found();
       if (!recipe) recipe = recipes.keep(make_recipe(tape, now, loss.node(), where));
       if (recipe->plan) {
@@ -239,8 +288,7 @@ bool run_backward(Tape& tape, const Tensor& loss, Where where) {
           Node* leaf = now.leaves[static_cast<size_t>(s.leaf)];
           leaves.push_back(s.grad ? leaf->owner->variable->grad.node() : leaf);
         }
-        std::vector<Value> values = run(*recipe->plan, {leaves, now.nodes, recipe->floats, recipe->origins});
-        deliver(tape, *recipe, now, values);
+        values = run(*recipe->plan, {leaves, now.nodes, recipe->floats, recipe->origins});
         done = true;
       }
     }
@@ -251,6 +299,13 @@ bool run_backward(Tape& tape, const Tensor& loss, Where where) {
     tape.restore_pending(pending);
     return false;
   }
+  try {
+    if (verify::on()) check_recipe(tape, *recipe, now, loss, values);
+  } catch (...) {
+    tape.restore_pending(pending);
+    throw;
+  }
+  deliver(tape, *recipe, now, values);
   release_history(tape, now);
   return true;
 }

@@ -90,7 +90,7 @@ class Batching {
       if (n.inputs > 0) h = mix(h, static_cast<uint64_t>(canon(graph_.in(n)[0])));
       const int32_t twin = table.find(h, static_cast<int32_t>(k), [&](int32_t other) {
         const GraphNode& o = graph_.nodes[static_cast<size_t>(other)];
-        return o.op == n.op && o.i == n.i && o.floats == n.floats && o.dtype == n.dtype && o.shape == n.shape &&
+        return o.op == n.op && o.i == n.i && o.floats == n.floats && o.dtype == n.dtype && o.cut == n.cut && o.shape == n.shape &&
                (n.inputs == 0 || canon(graph_.in(o)[0]) == canon(graph_.in(n)[0]));
       });
       canon_[static_cast<size_t>(id)] = graph_.id_of(static_cast<size_t>(twin));
@@ -125,7 +125,7 @@ class Batching {
       default: break;
     }
     if (n.op == &slice_op && n.i[0] >= 1) return Way::light;
-    if (n.op == &sum_to_op && by_rows(in[0])) return Way::light;
+    if (n.op == &sum_to_op && by_rows(in[0]) && has_rows(in)) return Way::light;
     return Way::alone;
   }
   // Calls of a template can be joined where all that it captured is constant and its body works by rows.
@@ -194,7 +194,7 @@ class Batching {
   };
 
   bool same_call(const GraphNode& a, const GraphNode& b) const {
-    if (a.op != b.op || a.i != b.i || a.floats != b.floats || a.dtype != b.dtype || a.inputs != b.inputs ||
+    if (a.op != b.op || a.i != b.i || a.floats != b.floats || a.dtype != b.dtype || a.cut != b.cut || a.inputs != b.inputs ||
         a.shape.rank() != b.shape.rank()) {
       return false;
     }
@@ -321,7 +321,7 @@ class Batching {
   bool shared(const GraphNode& n, std::span<const Id> in, size_t p) const {
     if (n.op->body) return p >= n.op->body->arguments;
     if (way_[static_cast<size_t>(&n - graph_.nodes.data())] == Way::heavy) return in.data() + p == shared_operands(n).data();
-    return is_constant(in[p]);
+    return is_constant(in[p]) && n.op->kind != Kind::concat;  // which has a row of it for each of its own
   }
 
   bool same_group(const GraphNode& a, const GraphNode& b) const {
@@ -471,7 +471,7 @@ class Batching {
     for (size_t k = 0; k < body.graph.nodes.size(); ++k) {
       GraphNode n = body.graph.nodes[k];
       n.origin = call.origin;
-      n.fixed = !body.requires_grad[k];
+      n.cut = !body.requires_grad[k];
       if (n.floats >= 0) n.floats = floats_for(body.floats[static_cast<size_t>(n.floats)]);
       if (inside && inside->way_[k] != Way::constant) n.shape[0] = rows;
       room_.clear();
@@ -511,7 +511,7 @@ class Batching {
   // In the order in which the rows of the first operand that was joined lie.
   void sort_by_rows(std::span<uint32_t> members, const GraphNode& first) const {
     for (uint32_t p = 0; p < first.inputs; ++p) {
-      if (shared(first, graph_.in(first), p)) continue;
+      if (is_constant(graph_.in(first)[p])) continue;
       const auto at = [&](uint32_t k) { return spot_[static_cast<size_t>(graph_.in(graph_.nodes[k])[p])]; };
       const Id source = at(members[0]).id;
       if (std::any_of(members.begin(), members.end(), [&](uint32_t k) { return at(k).id != source; })) continue;

@@ -1,9 +1,11 @@
 // Plans are kept under the structure they were made for, and the least recently used go first.
 #include <list>
+#include <optional>
 #include <unordered_map>
 
 #include "core/plan/cache.h"
 #include "core/plan/run.h"
+#include "core/plan/verify.h"
 
 namespace reel::plan {
 
@@ -122,7 +124,10 @@ void run_pending(Tape& tape, const std::vector<Node*>& pending) {
   Node* failed = nullptr;
   try {
     const auto plan = cache.find(run_now);
+    std::optional<verify::OneByOne> expected;
+    if (verify::on()) expected.emplace().compute(run_now.nodes);
     std::vector<Value> values = run(*plan, {run_now.leaves, run_now.nodes, run_now.floats}, &failed);
+    if (expected) verify::check(run_now, plan->results, values, *expected);
     for (size_t r = 0; r < values.size(); ++r) {
       Node* node = run_now.nodes[static_cast<size_t>(plan->results[r].pending)];
       node->value = std::make_unique<Value>(std::move(values[r]));

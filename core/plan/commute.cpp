@@ -35,7 +35,7 @@ Graph commute(const Graph& graph) {
     const Id all[] = {rewrite.to.add(product, operands), rewrite.now(ids)};
     GraphNode select = *from;
     select.shape = n.shape;
-    select.fixed = n.fixed;
+    select.cut = n.cut;
     rewrite.set(graph.id_of(k), rewrite.to.add(select, all));
   }
   return rewrite.done();

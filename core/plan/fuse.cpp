@@ -171,6 +171,7 @@ class Fusing {
           continue;
         }
         const size_t from = graph_.node_of(id), base = base_[from];
+        if (is_number(from)) continue;  // part of the program, wherever it was recorded
         if (from == base && inside(base)) continue;
         if (inside(base)) return false;  // a view of what the kernel itself would write
         operands_.push_back(id);

@@ -42,7 +42,6 @@ Graph graph_of(const Pending& pending) {
                    .origin = static_cast<int32_t>(k),
                    .dtype = n->dtype,
                    .stays = pending.stays[k],
-                   .fixed = !n->requires_grad,
                    .shape = n->shape};
     in.clear();
     for (uint32_t j = 0; j < n->inputs; ++j) {

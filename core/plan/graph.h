@@ -30,7 +30,7 @@ struct GraphNode {
   int32_t kernel = -1;         // the fused kernel that computes it
   DType dtype = DType::f32;
   bool stays = false;  // its value outlives the run
-  bool fixed = false;  // nothing is differentiated through it
+  bool cut = false;    // recorded under NoGrad: no gradient passes, where one could; asked before differentiating
   Shape shape = {};
   uint32_t first_in = 0, inputs = 0;
   uint32_t first_list = 0, list_size = 0;

@@ -73,7 +73,7 @@ int32_t replaced_input(const Plan& plan, size_t s) {
     const PlannedValue& in = plan.values[static_cast<size_t>(plan.operands[step.first + k])];
     const Root& root = plan.roots[static_cast<size_t>(in.root)];
     const auto fits = [&](const PlannedValue& v) {
-      return v.dtype == out.dtype && v.shape == out.shape && v.offset == 0 &&
+      return v.dtype == out.dtype && v.shape == out.shape && v.offset == out.offset &&
              is_contiguous(v.shape, v.strides);
     };
     bool replaceable = root.home == Home::scratch && root.last == static_cast<int32_t>(s) && fits(in) &&

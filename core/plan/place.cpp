@@ -272,9 +272,7 @@ class Placing {
       const Blocks::Spot s = spot(part.id);
       if (!part.fits || s.cluster != first.cluster || s.offset - part.begin != first.offset) return false;
     }
-    const Id id = graph_.id_of(k);
-    block_[static_cast<size_t>(id)] = first.cluster;
-    value(id).offset = first.offset;
+    blocks_.unite(first.cluster, block_[static_cast<size_t>(graph_.id_of(k))], first.offset);
     for (const Part& part : all) layout_.placed[part.input] = true;
     return true;
   }

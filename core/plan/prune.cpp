@@ -27,7 +27,8 @@ uint64_t hash_of(const GraphNode& n, std::span<const Id> in, std::span<const int
 }
 
 bool equal(const Graph& graph, const GraphNode& a, const GraphNode& b) {
-  return a.op == b.op && a.i == b.i && a.floats == b.floats && a.dtype == b.dtype && a.shape == b.shape &&
+  return a.op == b.op && a.i == b.i && a.floats == b.floats && a.dtype == b.dtype && a.cut == b.cut &&
+         a.shape == b.shape &&
          std::ranges::equal(graph.in(a), graph.in(b)) && std::ranges::equal(graph.list_of(a), graph.list_of(b));
 }
 

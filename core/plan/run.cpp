@@ -22,8 +22,8 @@ bool in_double(const Exec& call) {
   return false;
 }
 
-std::span<const int64_t> list_of(const Node* node) {
-  return node->list ? std::span<const int64_t>(*node->list) : std::span<const int64_t>();
+std::span<const int64_t> list_of(const Node& node) {
+  return node.list ? std::span<const int64_t>(*node.list) : std::span<const int64_t>();
 }
 
 // Scratch memory of this thread, for one running plan at a time.
@@ -122,21 +122,24 @@ Array contiguous(const Array& in, Buffer& room) {
   return out;
 }
 
+Array array_of(const Node& node, const Value& value) {
+  return {value.buffer.data() + value.offset * static_cast<int64_t>(size_of(node.dtype)), node.dtype, node.shape,
+          value.strides};
+}
+
 // A view of the input's memory if its strides allow, else of a copy.
-std::unique_ptr<Value> view_of(Node* node, const Value& input) {
-  const Array in = node->in[0]->array();
-  Array out{in.data, node->dtype, node->shape, {}};
-  if (node->op->view(in, node->attrs, out)) {
+Value view_of(const Node& node, const Value& input) {
+  const Array in = array_of(*node.in[0], input);
+  Array out{in.data, node.dtype, node.shape, {}};
+  if (node.op->view(in, node.attrs, out)) {
     const int64_t shift = (out.data - in.data) / static_cast<int64_t>(size_of(in.dtype));
-    return std::make_unique<Value>(Value{input.buffer, input.offset + shift, out.strides});
+    return {input.buffer, input.offset + shift, out.strides};
   }
   Buffer room;
   const Array flat = contiguous(in, room);
   out.data = flat.data;
-  if (!node->op->view(flat, node->attrs, out))
-    fail("[{}] a contiguous input cannot be viewed", node->op->name);
-  return std::make_unique<Value>(
-      Value{room, (out.data - flat.data) / static_cast<int64_t>(size_of(in.dtype)), out.strides});
+  if (!node.op->view(flat, node.attrs, out)) fail("[{}] a contiguous input cannot be viewed", node.op->name);
+  return {room, (out.data - flat.data) / static_cast<int64_t>(size_of(in.dtype)), out.strides};
 }
 
 }  // namespace
@@ -152,29 +155,26 @@ void run_call(const Exec& call) {
   kernel(call);
 }
 
+Value compute_alone(const Node& node, std::span<const Value* const> values) {
+  const Op& op = *node.op;
+  if (op.view) return view_of(node, *values[0]);
+  std::vector<Array> in(node.inputs);
+  std::vector<Buffer> copies(node.inputs);
+  for (uint32_t k = 0; k < node.inputs; ++k) {
+    in[k] = array_of(*node.in[k], *values[k]);
+    if (op.kind != Kind::pointwise && !op.strided) in[k] = contiguous(in[k], copies[k]);
+  }
+  const Value value{Buffer(static_cast<size_t>(node.shape.numel()) * size_of(node.dtype)), 0, row_major(node.shape)};
+  run_call({op, node.attrs, list_of(node), in, array_of(node, value)});
+  return value;
+}
+
 void run_alone(Node* node) {
   Tape& tape = *node->tape;
-  const Op& op = *node->op;
   try {
-    if (op.view) {
-      node->value = view_of(node, *node->in[0]->value);
-    } else {
-      std::vector<Array> in(node->inputs);
-      std::vector<Buffer> copies(node->inputs);
-      for (uint32_t k = 0; k < node->inputs; ++k) {
-        in[k] = node->in[k]->array();
-        if (op.kind != Kind::pointwise && !op.strided) in[k] = contiguous(in[k], copies[k]);
-      }
-      auto value = std::make_unique<Value>();
-      value->buffer = Buffer(static_cast<size_t>(node->shape.numel()) * size_of(node->dtype));
-      value->strides = row_major(node->shape);
-      run_call({op,
-                node->attrs,
-                list_of(node),
-                in,
-                {value->buffer.data(), node->dtype, node->shape, value->strides}});
-      node->value = std::move(value);
-    }
+    std::vector<const Value*> in;
+    for (uint32_t k = 0; k < node->inputs; ++k) in.push_back(node->in[k]->value.get());
+    node->value = std::make_unique<Value>(compute_alone(*node, in));
   } catch (const Error& e) {
     throw Error(e.what() + at(node->where));
   }

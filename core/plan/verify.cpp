@@ -1,0 +1,126 @@
+#include "core/plan/verify.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/environment.h"
+#include "core/plan/plan.h"
+#include "core/plan/run.h"
+
+namespace reel::plan::verify {
+
+namespace {
+
+Array array_of(const Node* node, const Value& value) {
+  return {value.buffer.data() + value.offset * static_cast<int64_t>(size_of(node->dtype)), node->dtype,
+          node->shape, value.strides};
+}
+
+std::vector<double> numbers(const Array& in) {
+  std::vector<double> out(static_cast<size_t>(in.shape.numel()));
+  copy(in, {reinterpret_cast<std::byte*>(out.data()), DType::f64, in.shape, row_major(in.shape)});
+  return out;
+}
+
+double largest_of(const std::vector<double>& x) {
+  double largest = 0;
+  for (double v : x) {
+    if (std::isfinite(v)) largest = std::max(largest, std::fabs(v));
+  }
+  return largest;
+}
+
+double tolerance(DType dtype) { return dtype == DType::f64 ? 1e-9 : dtype == DType::f32 ? 1e-3 : 0; }
+
+// All that the node needs, in tape order, itself last.
+std::vector<size_t> needed_by(const Graph& graph, Id last) {
+  std::vector<bool> needed(graph.nodes.size());
+  needed[graph.node_of(last)] = true;
+  std::vector<size_t> out;
+  for (size_t k = graph.nodes.size(); k-- > 0;) {
+    if (!needed[k]) continue;
+    out.push_back(k);
+    for (Id id : graph.in(graph.nodes[k])) {
+      if (graph.is_node(id)) needed[graph.node_of(id)] = true;
+    }
+  }
+  std::reverse(out.begin(), out.end());
+  return out;
+}
+
+}  // namespace
+
+bool& on() {
+  static thread_local bool on = switched_on("REEL_VERIFY");
+  return on;
+}
+
+std::string name_of(const Node* node) {
+  return fmt::format("[{}] of {} {}{}", node->op ? node->op->name : "leaf", reel::name_of(node->dtype), node->shape,
+                     at(node->where));
+}
+
+const Value* OneByOne::value_of(const Node* node) const {
+  if (node->state == State::ready) return node->value.get();
+  const auto found = values_.find(node);
+  return found == values_.end() ? nullptr : &found->second;
+}
+
+void OneByOne::compute(const std::vector<Node*>& nodes) {
+  std::vector<const Value*> in;
+  for (const Node* node : nodes) {
+    in.clear();
+    for (uint32_t k = 0; k < node->inputs; ++k) in.push_back(value_of(node->in[k]));
+    if (std::find(in.begin(), in.end(), nullptr) != in.end()) continue;
+    try {
+      values_[node] = compute_alone(*node, in);
+    } catch (const Error&) {  // the plan will meet the same
+    }
+  }
+}
+
+// What rounding is relative to: the largest element, or what it is a small difference of.
+double OneByOne::scale_of(const Node* node) const {
+  double scale = largest_of(numbers(array_of(node, *value_of(node))));
+  for (uint32_t k = 0; k < node->inputs; ++k) {
+    scale = std::max(scale, 1e-2 * largest_of(numbers(array_of(node->in[k], *value_of(node->in[k])))));
+  }
+  return scale;
+}
+
+std::string OneByOne::difference(const Node* node, const Value& value) const {
+  const Value* right = value_of(node);
+  if (!right) return {};
+  const std::vector<double> want = numbers(array_of(node, *right)), got = numbers(array_of(node, value));
+  const double bound = tolerance(node->dtype) * scale_of(node);
+  for (size_t i = 0; i < want.size(); ++i) {
+    if (got[i] == want[i] || (std::isnan(got[i]) && std::isnan(want[i]))) continue;
+    if (std::fabs(got[i] - want[i]) <= bound) continue;
+    return fmt::format("element {} is {:.9g}, want {:.9g} as computed one node at a time", i, got[i], want[i]);
+  }
+  return {};
+}
+
+void OneByOne::check(const Node* node, const Value& value, const std::string& whose) const {
+  const std::string wrong = difference(node, value);
+  if (!wrong.empty()) fail("REEL_VERIFY: the plan computes {} wrongly: {}", whose, wrong);
+}
+
+void check(const Pending& now, const std::vector<Result>& results, const std::vector<Value>& values,
+           const OneByOne& expected) {
+  for (size_t r = 0; r < results.size(); ++r) {
+    const Node* node = now.nodes[static_cast<size_t>(results[r].pending)];
+    if (expected.difference(node, values[r]).empty()) continue;
+    Graph graph = graph_of(now);
+    for (size_t k : needed_by(graph, graph.id_of(static_cast<size_t>(results[r].pending)))) {
+      for (GraphNode& n : graph.nodes) n.stays = false;
+      graph.nodes[k].stays = true;
+      graph.results = {{static_cast<int32_t>(k), graph.id_of(k)}};
+      const auto alone = run(*make_plan(graph), {now.leaves, now.nodes, now.floats});
+      expected.check(now.nodes[k], alone[0], name_of(now.nodes[k]));
+    }
+    expected.check(node, values[r], name_of(node));
+  }
+}
+
+}  // namespace reel::plan::verify
