@@ -528,6 +528,7 @@ class Batching {
     Id from = id;
     while (width > 0 && graph_.is_node(from) && graph_.node(from).op->view && spot_[static_cast<size_t>(from)].whole) {
       const GraphNode& n = graph_.node(from);
+      if (n.cut || !n.op->vjp) break;  // no gradient may pass here
       const auto origin = reinterpret_cast<std::byte*>(uintptr_t{1} << 46);  // for differences only
       const Shape& base = graph_.shape(graph_.in(n)[0]);
       const Array source{origin, n.dtype, base, row_major(base)};

@@ -13,7 +13,7 @@ const GraphNode* look_up(const Graph& graph, const GraphNode& n) {
   const Id rows = graph.in(n)[0];
   if (!graph.is_node(rows)) return nullptr;
   const GraphNode& from = graph.node(rows);
-  if (from.op != &index_select_op || from.i[0] != 0 || from.shape.rank() != 2) return nullptr;
+  if (from.op != &index_select_op || from.i[0] != 0 || from.shape.rank() != 2 || from.cut) return nullptr;
   return 2 * graph.shape(graph.in(from)[0])[0] <= n.shape[0] ? &from : nullptr;
 }
 
