@@ -1,5 +1,6 @@
 #include "core/kernels/simd.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -122,37 +123,89 @@ void AddRows(float* out, const float* a, ptrdiff_t step, size_t rows, size_t n) 
   }
 }
 
-// Four rows of b at a time, so that `out` goes through memory a quarter as often.
+// The last lanes of a row, zeros beyond it.
+HWY_INLINE V load_tail(D d, const float* from, size_t n) {
+#if HWY_MEM_OPS_MIGHT_FAULT
+  HWY_ALIGN float room[HWY_MAX_BYTES / 4] = {};
+  for (size_t i = 0; i < n; ++i) room[i] = from[i];
+  return hn::Load(d, room);
+#else
+  return hn::MaskedLoad(hn::FirstN(d, n), d, from);
+#endif
+}
+
+// Columns of `out` stay in registers while all rows of b go by.
 void RowTimesMatrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row,
                     size_t n) {
   const D d;
   const size_t lanes = hn::Lanes(d);
-  size_t i = 0;
-  for (; i + 4 <= k; i += 4, a += 4 * step, b += 4 * row) {
-    const float a0 = a[0], a1 = a[step], a2 = a[2 * step], a3 = a[3 * step];
-    const V v0 = hn::Set(d, a0), v1 = hn::Set(d, a1), v2 = hn::Set(d, a2), v3 = hn::Set(d, a3);
-    size_t j = 0;
-    for (; j + lanes <= n; j += lanes) {
-      V s = hn::LoadU(d, out + j);
-      s = hn::MulAdd(v0, hn::LoadU(d, b + j), s);
-      s = hn::MulAdd(v1, hn::LoadU(d, b + row + j), s);
-      s = hn::MulAdd(v2, hn::LoadU(d, b + 2 * row + j), s);
-      s = hn::MulAdd(v3, hn::LoadU(d, b + 3 * row + j), s);
-      hn::StoreU(s, d, out + j);
+  size_t j = 0;
+  for (; j + 6 * lanes <= n; j += 6 * lanes) {
+    float* to = out + j;
+    V s0 = hn::LoadU(d, to), s1 = hn::LoadU(d, to + lanes), s2 = hn::LoadU(d, to + 2 * lanes);
+    V s3 = hn::LoadU(d, to + 3 * lanes), s4 = hn::LoadU(d, to + 4 * lanes), s5 = hn::LoadU(d, to + 5 * lanes);
+    const float* from = b + j;
+    for (size_t i = 0; i < k; ++i, from += row) {
+      const V v = hn::Set(d, a[static_cast<ptrdiff_t>(i) * step]);
+      s0 = hn::MulAdd(v, hn::LoadU(d, from), s0);
+      s1 = hn::MulAdd(v, hn::LoadU(d, from + lanes), s1);
+      s2 = hn::MulAdd(v, hn::LoadU(d, from + 2 * lanes), s2);
+      s3 = hn::MulAdd(v, hn::LoadU(d, from + 3 * lanes), s3);
+      s4 = hn::MulAdd(v, hn::LoadU(d, from + 4 * lanes), s4);
+      s5 = hn::MulAdd(v, hn::LoadU(d, from + 5 * lanes), s5);
     }
-    for (; j < n; ++j) out[j] += a0 * b[j] + a1 * b[row + j] + a2 * b[2 * row + j] + a3 * b[3 * row + j];
+    hn::StoreU(s0, d, to), hn::StoreU(s1, d, to + lanes), hn::StoreU(s2, d, to + 2 * lanes);
+    hn::StoreU(s3, d, to + 3 * lanes), hn::StoreU(s4, d, to + 4 * lanes), hn::StoreU(s5, d, to + 5 * lanes);
   }
-  for (; i < k; ++i, a += step, b += row) {
-    const V v = hn::Set(d, *a);
-    size_t j = 0;
-    for (; j + lanes <= n; j += lanes)
-      hn::StoreU(hn::MulAdd(v, hn::LoadU(d, b + j), hn::LoadU(d, out + j)), d, out + j);
-    for (; j < n; ++j) out[j] += *a * b[j];
+  for (; j < n; j += lanes) {  // two rows in turn: one chain of additions would wait for itself
+    const size_t count = std::min(lanes, n - j);
+    const bool whole = count == lanes;
+    V even = whole ? hn::LoadU(d, out + j) : load_tail(d, out + j, count), odd = hn::Zero(d);
+    const float* from = b + j;
+    for (size_t i = 0; i < k; ++i, from += row) {
+      const V v = hn::Set(d, a[static_cast<ptrdiff_t>(i) * step]);
+      const V x = whole ? hn::LoadU(d, from) : load_tail(d, from, count);
+      (i % 2 ? odd : even) = hn::MulAdd(v, x, i % 2 ? odd : even);
+    }
+    const V sum = hn::Add(even, odd);
+    if (whole) {
+      hn::StoreU(sum, d, out + j);
+    } else {
+      HWY_ALIGN float room[HWY_MAX_BYTES / 4];
+      hn::Store(sum, d, room);
+      for (size_t i = 0; i < count; ++i) out[j + i] = room[i];
+    }
   }
 }
 
+// Four products at a time, whose additions do not wait for each other.
 void RowTimesTransposed(float* out, const float* a, size_t k, const float* b, ptrdiff_t row, size_t n) {
-  for (size_t j = 0; j < n; ++j, b += row) out[j] += Dot(a, b, k);
+  const D d;
+  const size_t lanes = hn::Lanes(d);
+  size_t j = 0;
+  for (; j + 4 <= n; j += 4, b += 4 * row) {
+    V s0 = hn::Zero(d), s1 = hn::Zero(d), s2 = hn::Zero(d), s3 = hn::Zero(d);
+    size_t i = 0;
+    for (; i + lanes <= k; i += lanes) {
+      const V v = hn::LoadU(d, a + i);
+      s0 = hn::MulAdd(v, hn::LoadU(d, b + i), s0);
+      s1 = hn::MulAdd(v, hn::LoadU(d, b + row + i), s1);
+      s2 = hn::MulAdd(v, hn::LoadU(d, b + 2 * row + i), s2);
+      s3 = hn::MulAdd(v, hn::LoadU(d, b + 3 * row + i), s3);
+    }
+    if (i < k) {
+      const V v = load_tail(d, a + i, k - i);
+      s0 = hn::MulAdd(v, load_tail(d, b + i, k - i), s0);
+      s1 = hn::MulAdd(v, load_tail(d, b + row + i, k - i), s1);
+      s2 = hn::MulAdd(v, load_tail(d, b + 2 * row + i, k - i), s2);
+      s3 = hn::MulAdd(v, load_tail(d, b + 3 * row + i, k - i), s3);
+    }
+    out[j] += hn::GetLane(hn::SumOfLanes(d, s0));
+    out[j + 1] += hn::GetLane(hn::SumOfLanes(d, s1));
+    out[j + 2] += hn::GetLane(hn::SumOfLanes(d, s2));
+    out[j + 3] += hn::GetLane(hn::SumOfLanes(d, s3));
+  }
+  for (; j < n; ++j, b += row) out[j] += Dot(a, b, k);
 }
 
 float ExpShifted(const float* a, float shift, float* out, size_t n) {
