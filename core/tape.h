@@ -100,6 +100,7 @@ class Tape {
 
   bool grad_enabled = true;
   bool eager = false;
+  bool autocast = false;  // products are recorded as bf16 ones
   uint64_t recorded = 0;
   uint64_t live = 0;
 

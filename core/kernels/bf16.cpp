@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/kernels/dnnl.h"
+#include "core/kernels/packed.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/bf16.cpp"
@@ -72,6 +73,16 @@ void Pairs(const float* a, const float* b, size_t columns, uint32_t* out) {
   for (; j < columns; ++j) out[j] = nearest_one(a + j) >> 16 | (nearest_one(b + j) & 0xffff0000);
 }
 
+// out[columns, rows], rows `step` apart, = a[rows, columns] transposed, at most 32 x 64 of it
+void Across(const float* a, size_t rows, size_t columns, size_t lda, Bf16* out, size_t step) {
+  alignas(64) uint32_t pairs[16 * 64];
+  for (size_t p = 0; p + 1 < rows; p += 2) Pairs(a + p * lda, a + (p + 1) * lda, columns, pairs + p / 2 * 64);
+  for (size_t j = 0; j < columns; ++j) {
+    for (size_t p = 0; p + 1 < rows; p += 2) std::memcpy(out + j * step + p, pairs + p / 2 * 64 + j, 4);
+    if (rows % 2) out[j * step + rows - 1].bits = static_cast<uint16_t>(nearest_one(a + (rows - 1) * lda + j) >> 16);
+  }
+}
+
 }  // namespace reel::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -81,6 +92,7 @@ namespace reel {
 HWY_EXPORT(Narrow);
 HWY_EXPORT(Widen);
 HWY_EXPORT(Pairs);
+HWY_EXPORT(Across);
 
 namespace {
 
@@ -125,6 +137,32 @@ Matrix<const T> as_const(Matrix<T> x) {
   return {x.data, x.row, x.col};
 }
 
+// In f32: where there are no instructions for bf16, or too little to do for a library call.
+void multiply_wide(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, Matrix<const Bf16> b, Matrix<float> c,
+                   float beta) {
+  const Matrix<float> wide_a = room_like<float>(1, m, k, a), wide_b = room_like<float>(2, k, n, b);
+  from_bf16(m, k, a, wide_a);
+  from_bf16(k, n, b, wide_b);
+  into_or_onto(m, n, c, beta,
+               [&](Matrix<float> to) { gemm(m, n, k, as_const(wide_a), as_const(wide_b), to, 0); });
+}
+
+// Rounds to dense rows, whichever way `from` lies: oneDNN 2.6.3 has no fast kernel for a transposed A.
+void by_rows(int64_t rows, int64_t columns, Matrix<const float> from, Matrix<Bf16> to) {
+  if (from.col == 1) return to_bf16(rows, columns, from, to);
+  constexpr int64_t kRows = 64, kColumns = 32;
+  parallel_for((rows + kRows - 1) / kRows, kRows * columns, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * kRows; i < std::min(rows, end * kRows); i += kRows) {
+      for (int64_t j = 0; j < columns; j += kColumns) {
+        HWY_DYNAMIC_DISPATCH(Across)
+        (from.data + i + j * from.col, static_cast<size_t>(std::min(kColumns, columns - j)),
+         static_cast<size_t>(std::min(kRows, rows - i)), static_cast<size_t>(from.col), to.data + i * to.row + j,
+         static_cast<size_t>(to.row));
+      }
+    }
+  });
+}
+
 }  // namespace
 
 bool bf16_is_fast() { return !slow && dnnl_wall::has_bf16(); }
@@ -166,13 +204,7 @@ void into_or_onto(int64_t m, int64_t n, Matrix<float> c, float beta, Callable<Ma
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, Matrix<const Bf16> b, Matrix<float> c,
           float beta) {
   if (m == 0 || n == 0) return;
-  if (k == 0 || !bf16_is_fast()) {
-    const Matrix<float> wide_a = room_like<float>(1, m, k, a), wide_b = room_like<float>(2, k, n, b);
-    from_bf16(m, k, a, wide_a);
-    from_bf16(k, n, b, wide_b);
-    return into_or_onto(m, n, c, beta,
-                        [&](Matrix<float> to) { gemm(m, n, k, as_const(wide_a), as_const(wide_b), to, 0); });
-  }
+  if (k == 0 || !bf16_is_fast()) return multiply_wide(m, n, k, a, b, c, beta);
   in_pieces(m, n, k, 16, true, [&](int64_t i, int64_t rows, int64_t j, int64_t columns) {
     into_or_onto(rows, columns, c.from(i, j), beta, [&](Matrix<float> to) {
       dnnl_wall::matmul(rows, columns, k, a.from(i, 0), b.from(0, j), to);
@@ -183,11 +215,18 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, Matrix<const Bf
 void gemm_bf16(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
                float beta) {
   if (m == 0 || n == 0) return;
-  const Matrix<Bf16> left = room_like<Bf16>(0, m, k, a);
-  const Matrix<Bf16> right = room_like<Bf16>(4, k, n, b);
-  to_bf16(m, k, a, left);
-  to_bf16(k, n, b, right);
-  gemm(m, n, k, as_const(left), as_const(right), c, beta);
+  const bool tiny = choose(m, n, k, false) == Routine::loops;
+  if (tiny || !bf16_is_fast()) {
+    const Matrix<Bf16> left = room_like<Bf16>(0, m, k, a), right = room_like<Bf16>(4, k, n, b);
+    to_bf16(m, k, a, left);
+    to_bf16(k, n, b, right);
+    return multiply_wide(m, n, k, as_const(left), as_const(right), c, beta);
+  }
+  const Matrix<Bf16> left{static_cast<Bf16*>(thread_room(0, static_cast<size_t>(m * k) * sizeof(Bf16))), k, 1};
+  by_rows(m, k, a, left);
+  PackedMatrix right(k, n, Precision::bf16, thread_room(4, PackedMatrix::bytes(k, n, Precision::bf16)));
+  right.pack(b);
+  gemm_packed(m, as_const(left), right, c, beta);
 }
 
 void pack_bf16_panel(int64_t k, int64_t columns, Matrix<const float> b, Bf16* panel) {

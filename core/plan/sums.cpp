@@ -80,7 +80,11 @@ class Joining {
           .push_back(part);
     }
     std::vector<Term> terms;
-    join_products(products, terms);
+    const auto narrow = std::stable_partition(products.begin(), products.end(), [&](const Part& p) {
+      return graph_.node(p.value).i[2] == 0;  // f32 ones first: the two join among themselves
+    });
+    join_products({products.begin(), narrow}, terms);
+    join_products({narrow, products.end()}, terms);
     join_columns(columns, terms);
     join_rows(rows, terms);
     for (const Part& p : others) {
@@ -149,7 +153,7 @@ class Joining {
     std::stable_sort(parts.begin(), parts.end(), [&](const Part& a, const Part& b) { return key(a) < key(b); });
   }
 
-  void join_products(std::vector<Part>& parts, std::vector<Term>& terms) {
+  void join_products(std::vector<Part> parts, std::vector<Term>& terms) {
     sort_by(parts, [&](const Part& p) {
       const auto in = graph_.in(graph_.node(p.value));
       return std::min(in[0], in[1]);
