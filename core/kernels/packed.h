@@ -17,6 +17,9 @@ class PackedMatrix {
   PackedMatrix(int64_t k, int64_t n, Precision precision = Precision::f32, void* memory = nullptr);
   static size_t bytes(int64_t k, int64_t n, Precision precision = Precision::f32);
 
+  // Lies there from now on; what was packed elsewhere is not.
+  void move_to(void* memory) { data_ = memory; }
+
   // Takes B, or its transpose by strides, over: at first, and again when it has changed. Allocates nothing.
   void pack(Matrix<const float> b);
 
@@ -43,6 +46,7 @@ template <class T>
 void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<float> c, float beta);
 
 // Whether packing B[k, n] pays where `uses` products with m rows each read it.
-bool worth_packing(int64_t m, int64_t n, int64_t k, bool transposed, int64_t uses);
+bool worth_packing(int64_t m, int64_t n, int64_t k, bool transposed, int64_t uses,
+                   Precision precision = Precision::f32);
 
 }  // namespace reel

@@ -1,7 +1,9 @@
 // Graph to steps, in the order in which nodes run. Inputs that a kernel cannot read are copied; a sum of
 // contributions is added up where its parts are made, so that the parts need no memory of their own for long.
 #include <algorithm>
+#include <map>
 #include <numeric>
+#include <tuple>
 
 #include "core/plan/explain.h"
 #include "core/plan/plan.h"
@@ -27,6 +29,7 @@ class Lowering {
     }
     opened_.assign(graph_.nodes.size(), false);
     find_sums();
+    if (passes().pack) find_weights();
     for (const Sum& sum : early_) put_part(sum);
     for (const auto& unit : units()) {
       for (const size_t k : unit) node(k, unit);
@@ -197,7 +200,88 @@ class Lowering {
     emit({.what = Do::fused, .kernel = number}, kernel.in, kernel.out);
   }
 
+  // ---- Products ----
+
+  // Which right sides several products read, and whether they are worth packing.
+  void find_weights() {
+    for (size_t k = 0; k < graph_.nodes.size(); ++k) {
+      const GraphNode& n = graph_.nodes[k];
+      Product p;
+      if (!is_product(n) || !describe(k, graph_.id_of(k), p) || !packable(p)) continue;
+      Weight& w = weights_[{graph_.in(n)[1], n.i[1] != 0, p.precision}];
+      ++w.uses;
+      w.rows = std::max(w.rows, p.m);
+    }
+  }
+
+  static bool is_product(const GraphNode& n) {
+    return n.op->kind == Kind::matmul && n.dtype == DType::f32 && n.shape.rank() == 2 && n.shape.numel() > 0;
+  }
+  // The packed routine reads and writes rows that lie together.
+  static bool packable(const Product& p) { return p.a_col == 1 && p.a_row == p.k && p.c_row == p.n && p.k > 0; }
+
+  // Strides of a matrix, read transposed or not; false where neither rows nor columns lie together.
+  bool strides_of(Id id, bool transposed, int64_t& row, int64_t& col) {
+    const PlannedValue& v = value(id);
+    const size_t r = transposed ? 1 : 0, c = transposed ? 0 : 1;
+    const int64_t rows = v.shape[static_cast<int>(r)], columns = v.shape[static_cast<int>(c)];
+    row = rows == 1 ? columns : v.strides[r];  // an axis of size 1 has no stride to speak of
+    col = columns == 1 ? 1 : v.strides[c];
+    if (columns == 1 && rows > 1 && v.strides[r] != 1) return col = 1, row >= 1;
+    if (col == 1) return row >= columns;
+    return row == 1 && col >= rows;
+  }
+
+  bool describe(size_t k, Id out, Product& p) {
+    const GraphNode& n = graph_.nodes[k];
+    const auto in = graph_.in(n);
+    const Shape& a = graph_.shape(in[0]);
+    p = {n.shape[0], n.shape[1], a[n.i[0] ? 0 : 1], 0, 0, 0, 0, 0, -1, n.i[2] ? Precision::bf16 : Precision::f32};
+    int64_t c_col = 1;
+    return a.rank() == 2 && graph_.shape(in[1]).rank() == 2 && p.k > 0 && strides_of(in[0], n.i[0] != 0, p.a_row, p.a_col) &&
+           strides_of(in[1], n.i[1] != 0, p.b_row, p.b_col) && strides_of(out, false, p.c_row, c_col) && c_col == 1;
+  }
+
+  bool product(size_t k, Id out, bool add) {
+    const GraphNode& n = graph_.nodes[k];
+    Product p;
+    if (!is_product(n) || !describe(k, out, p)) return false;
+    std::vector<Id> in(graph_.in(n).begin(), graph_.in(n).end());
+    if (packable(p)) {
+      const auto at = weights_.find({in[1], n.i[1] != 0, p.precision});
+      if (at != weights_.end() && worth_packing(at->second.rows, p.n, p.k, n.i[1] != 0, at->second.uses, p.precision)) {
+        in.push_back(pack(at->second, in[1], p));
+        p.packed = at->second.packed;
+      }
+    }
+    plan_->products.push_back(p);
+    emit({.what = Do::product, .add = add, .node = static_cast<int32_t>(k), .kernel = static_cast<int32_t>(plan_->products.size() - 1)},
+         in, {out});
+    return true;
+  }
+
+  struct Weight {
+    int64_t uses = 0, rows = 0;
+    int32_t packed = -1;
+    Id value = -1;
+  };
+
+  // The packed copy, made before its first use.
+  Id pack(Weight& w, Id from, const Product& p) {
+    if (w.packed >= 0) return w.value;
+    w.packed = static_cast<int32_t>(plan_->packed.size());
+    static std::byte elsewhere;
+    plan_->packed.emplace_back(p.k, p.n, p.precision, &elsewhere);
+    const auto floats = static_cast<int64_t>((PackedMatrix::bytes(p.k, p.n, p.precision) + sizeof(float) - 1) / sizeof(float));
+    w.value = new_contiguous(DType::f32, {floats}, Home::scratch);
+    plan_->products.push_back(p);
+    emit({.what = Do::pack, .kernel = static_cast<int32_t>(plan_->products.size() - 1)}, {from}, {w.value});
+    plan_->products.back().packed = w.packed;
+    return w.value;
+  }
+
   void call(size_t k, Id out, bool add) {
+    if (product(k, out, add)) return;
     const GraphNode& n = graph_.nodes[k];
     std::vector<Id> in(graph_.in(n).begin(), graph_.in(n).end());
     if (n.op->kind != Kind::pointwise && !n.op->strided) {
@@ -300,6 +384,7 @@ class Lowering {
   Layout layout_;
   std::unique_ptr<Plan> plan_;
   std::vector<uint32_t> readers_;
+  std::map<std::tuple<Id, bool, Precision>, Weight> weights_;  // by the right side, whether it is read transposed, in what
   std::vector<std::vector<Sum>> waiting_;  // by the node whose value is the part
   std::vector<Sum> early_;                 // parts that are leaves
   std::vector<bool> tiled_, opened_, full_read_;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/kernels/packed.h"
 #include "core/kernels/pointwise.h"
 #include "core/plan/graph.h"
 
@@ -36,13 +37,23 @@ enum class Do : uint8_t {
   copy,   // in[0] made contiguous
   zero,   // out = 0
   put,    // in[0] to its place in out, in[1] its ids if any
+  product,  // of two f32 matrices, in[2] the packed right one if any
+  pack,     // in[0], the right side of several products, as they read it fastest
+};
+
+// A product as its routine wants it: strides in elements.
+struct Product {
+  int64_t m, n, k;
+  int64_t a_row, a_col, b_row, b_col, c_row;
+  int32_t packed;  // which of Plan::packed, or -1
+  Precision precision = Precision::f32;
 };
 
 struct Step {
   Do what;
   bool add = false;     // onto what is there
   int32_t node = -1;    // whose op and constants
-  int32_t kernel = -1;  // fused: which
+  int32_t kernel = -1;  // fused: which; product: which; pack: which
   Place place = {};     // put: where
   uint32_t first = 0, inputs = 0, outputs = 0;  // of Plan::operands: inputs, then outputs
 };
@@ -70,6 +81,8 @@ struct Plan {
   mutable std::vector<Array> arrays;        // of operands; their memory is that of the last run
   mutable std::vector<std::byte*> addresses;  // of operands, likewise
   std::vector<PreparedPointwise> prepared;    // of kernels
+  std::vector<Product> products;
+  mutable std::vector<PackedMatrix> packed;   // in scratch memory
   int64_t arena_bytes = 0;
 
   size_t bytes() const;  // roughly what the plan itself occupies

@@ -2,6 +2,7 @@
 // product whose inner dimension joins the times; likewise sums of column sums, and of rows at ids. What else
 // a sum adds up becomes a pointwise result, which a kernel can take in.
 #include <algorithm>
+#include <array>
 #include <map>
 #include <numeric>
 
@@ -19,6 +20,10 @@ class Joining {
   explicit Joining(const Graph& graph) : graph_(graph), readers_(graph.readers()), rewrite_(graph) {}
 
   Graph run() {
+    // Products first: both their operands are joined in one order, to which sums of one operand can adapt.
+    for (size_t k = 0; k < graph_.nodes.size(); ++k) {
+      if (graph_.nodes[k].op == &accumulate_op) order_products(k);
+    }
     for (size_t k = 0; k < graph_.nodes.size(); ++k) {
       if (graph_.nodes[k].op == &accumulate_op) {
         sum(k);
@@ -68,26 +73,58 @@ class Joining {
     return p.place.at == Place::At::rows && p.place.axis == 0 && graph_.shape(p.value).rank() >= 1;
   }
 
-  void sum(size_t k) {
+  struct Parts {
+    std::array<std::vector<Part>, 2> products;  // f32 and bf16
+    std::vector<Part> columns, rows, others;
+  };
+
+  Parts parts_of(size_t k) const {
     const GraphNode& n = graph_.nodes[k];
     const auto in = graph_.in(n);
     const auto list = graph_.list_of(n);
-    std::vector<Part> products, columns, rows, others;
+    Parts parts;
     for (size_t p = 0; p < list.size() / kPlaceWords; ++p) {
       const int64_t ids = list[p * kPlaceWords + 3];
       const Part part{place_of(list, p), in[p], ids < 0 ? -1 : in[static_cast<size_t>(ids)]};
-      (is_outer_product(part) ? products : is_column_sum(part) ? columns : is_rows(part) ? rows : others)
+      (is_outer_product(part) ? parts.products[graph_.node(part.value).i[2] != 0]
+       : is_column_sum(part)  ? parts.columns
+       : is_rows(part)        ? parts.rows
+                              : parts.others)
           .push_back(part);
     }
+    // In tape order of the older operand: the times of a sequence in their order, not in that of the backward
+    // pass, so that the joins are those that the forward pass has as well.
+    for (std::vector<Part>& products : parts.products)
+      sort_by(products, [&](const Part& p) { return std::min(operand(p, 0), operand(p, 1)); });
+    sort_by(parts.columns, [&](const Part& p) { return operand(p, 0); });
+    sort_by(parts.rows, [](const Part& p) { return p.ids; });
+    return parts;
+  }
+  Id operand(const Part& p, size_t side) const { return graph_.in(graph_.node(p.value))[side]; }
+  std::vector<Id> operands(const std::vector<Part>& parts, size_t side) const {
+    std::vector<Id> ids;
+    for (const Part& p : parts) ids.push_back(operand(p, side));
+    return ids;
+  }
+
+  void order_products(size_t k) {
+    for (const std::vector<Part>& products : parts_of(k).products) {
+      const std::vector<Id> a = operands(products, 0), b = operands(products, 1);
+      if (products.size() < 2 || !distinct(a) || !distinct(b)) continue;
+      const std::vector<size_t> order = orders_.contains(sorted(a)) ? known_order(a) : known_order(b);
+      orders_.try_emplace(sorted(a), reordered(a, order));
+      orders_.try_emplace(sorted(b), reordered(b, order));
+    }
+  }
+
+  void sum(size_t k) {
+    const GraphNode& n = graph_.nodes[k];
+    const Parts parts = parts_of(k);
     std::vector<Term> terms;
-    const auto narrow = std::stable_partition(products.begin(), products.end(), [&](const Part& p) {
-      return graph_.node(p.value).i[2] == 0;  // f32 ones first: the two join among themselves
-    });
-    join_products({products.begin(), narrow}, terms);
-    join_products({narrow, products.end()}, terms);
-    join_columns(columns, terms);
-    join_rows(rows, terms);
-    for (const Part& p : others) {
+    for (const std::vector<Part>& products : parts.products) join_products(products, terms);
+    join_columns(parts.columns, terms);
+    join_rows(parts.rows, terms);
+    for (const Part& p : parts.others) {
       const GraphNode* node = alone(p.value);
       terms.push_back({p.place, rewrite_.now(p.value), p.ids < 0 ? -1 : rewrite_.now(p.ids),
                        node && node->op->accumulates && p.place.at == Place::At::whole});
@@ -97,42 +134,19 @@ class Joining {
 
   // ---- Joining ----
 
-  // The values one below another.
-  Id joined(const std::vector<Id>& values) {
-    if (values.size() == 1) return values[0];
-    Join& join = joins_[sorted(values)];
-    if (join.values == values) return join.id;
-    GraphNode n{.op = &op_of(Kind::concat), .dtype = rewrite_.to.dtype(values[0]), .shape = rewrite_.to.shape(values[0])};
-    n.shape[0] = 0;
-    for (Id id : values) n.shape[0] += rewrite_.to.shape(id)[0];
-    const Id id = rewrite_.to.add(n, values);
-    if (join.values.empty()) join = {values, id};
-    return id;
-  }
-
   static std::vector<Id> sorted(std::vector<Id> values) {
     std::sort(values.begin(), values.end());
     return values;
   }
-
-  static std::vector<Id> distinct_of(const std::vector<Id>& values) {
-    std::vector<Id> out = sorted(values);
-    out.erase(std::unique(out.begin(), out.end()), out.end());
-    return out;
+  // No value twice: joining it would copy it.
+  static bool distinct(const std::vector<Id>& values) {
+    const std::vector<Id> order = sorted(values);
+    return std::adjacent_find(order.begin(), order.end()) == order.end();
   }
-
-  // The order in which these values were joined before, as positions; their own where they were not.
-  std::vector<size_t> known_order(const std::vector<Id>& values) const {
-    std::vector<size_t> order(values.size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    const auto join = joins_.find(sorted(values));
-    if (join == joins_.end()) return order;
-    std::map<Id, size_t> position;
-    for (size_t k = 0; k < values.size(); ++k) position[values[k]] = k;
-    for (size_t k = 0; k < values.size(); ++k) order[k] = position[join->second.values[k]];
-    return order;
+  template <class Key>
+  static void sort_by(std::vector<Part>& parts, const Key& key) {
+    std::stable_sort(parts.begin(), parts.end(), [&](const Part& a, const Part& b) { return key(a) < key(b); });
   }
-
   template <class T>
   static std::vector<T> reordered(const std::vector<T>& values, const std::vector<size_t>& order) {
     std::vector<T> out;
@@ -140,84 +154,67 @@ class Joining {
     return out;
   }
 
-  // Two lists of values joined in one order, which is that of a join made before, if there is one.
-  std::pair<Id, Id> joined(std::vector<Id> a, std::vector<Id> b) {
-    const std::vector<size_t> order = joins_.contains(sorted(a)) ? known_order(a) : known_order(b);
-    return {joined(reordered(a, order)), joined(reordered(b, order))};
+  // The order in which these values are joined elsewhere, as positions; their own where they are not.
+  std::vector<size_t> known_order(const std::vector<Id>& values) const {
+    std::vector<size_t> order(values.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    const auto known = orders_.find(sorted(values));
+    if (known == orders_.end()) return order;
+    std::map<Id, size_t> position;
+    for (size_t k = 0; k < values.size(); ++k) position[values[k]] = k;
+    for (size_t k = 0; k < values.size(); ++k) order[k] = position[known->second[k]];
+    return order;
   }
 
-  // In tape order of the older operand: the times of a sequence in their order, not in that of the backward
-  // pass, so that both operands' joins are those that the forward pass has as well.
-  template <class Key>
-  static void sort_by(std::vector<Part>& parts, const Key& key) {
-    std::stable_sort(parts.begin(), parts.end(), [&](const Part& a, const Part& b) { return key(a) < key(b); });
+  // The values one below another.
+  Id joined(const std::vector<Id>& values) {
+    if (values.size() == 1) return rewrite_.now(values[0]);
+    const auto known = joins_.find(values);
+    if (known != joins_.end()) return known->second;
+    GraphNode n{.op = &op_of(Kind::concat), .dtype = graph_.dtype(values[0]), .shape = graph_.shape(values[0])};
+    n.shape[0] = 0;
+    std::vector<Id> now;
+    for (Id id : values) {
+      n.shape[0] += graph_.shape(id)[0];
+      now.push_back(rewrite_.now(id));
+    }
+    return joins_[values] = rewrite_.to.add(n, now);
   }
 
-  void join_products(std::vector<Part> parts, std::vector<Term>& terms) {
-    sort_by(parts, [&](const Part& p) {
-      const auto in = graph_.in(graph_.node(p.value));
-      return std::min(in[0], in[1]);
-    });
-    const bool joins = parts.size() > 1 && distinct(parts);
-    if (!joins) {
+  void join_products(const std::vector<Part>& parts, std::vector<Term>& terms) {
+    const std::vector<Id> a = operands(parts, 0), b = operands(parts, 1);
+    if (parts.size() < 2 || !distinct(a) || !distinct(b)) {
       for (const Part& p : parts) terms.push_back({p.place, rewrite_.now(p.value), -1, true});
       return;
     }
-    std::vector<Id> left, right;
-    for (const Part& p : parts) {
-      const auto in = graph_.in(graph_.node(p.value));
-      left.push_back(rewrite_.now(in[0]));
-      right.push_back(rewrite_.now(in[1]));
-    }
-    const auto [a, b] = joined(left, right);
-    const Id operands[] = {a, b};
-    terms.push_back({parts[0].place, rewrite_.to.add(graph_.node(parts[0].value), operands), -1, true});
+    const std::vector<size_t> order = known_order(a);
+    const Id in[] = {joined(reordered(a, order)), joined(reordered(b, order))};
+    terms.push_back({parts[0].place, rewrite_.to.add(graph_.node(parts[0].value), in), -1, true});
   }
 
-  // No operand twice on one side: joining it would copy it.
-  bool distinct(const std::vector<Part>& parts) const {
-    for (size_t side = 0; side < 2; ++side) {
-      std::vector<Id> ids;
-      for (const Part& p : parts) ids.push_back(graph_.in(graph_.node(p.value))[side]);
-      std::sort(ids.begin(), ids.end());
-      if (std::adjacent_find(ids.begin(), ids.end()) != ids.end()) return false;
-    }
-    return true;
-  }
-
-  void join_columns(std::vector<Part>& parts, std::vector<Term>& terms) {
-    if (parts.empty()) return;
-    sort_by(parts, [&](const Part& p) { return graph_.in(graph_.node(p.value))[0]; });
-    std::vector<Id> values;
-    for (const Part& p : parts) values.push_back(rewrite_.now(graph_.in(graph_.node(p.value))[0]));
-    std::vector<Id> unique = values;
-    std::sort(unique.begin(), unique.end());
-    if (parts.size() == 1 || std::adjacent_find(unique.begin(), unique.end()) != unique.end()) {
+  void join_columns(const std::vector<Part>& parts, std::vector<Term>& terms) {
+    const std::vector<Id> x = operands(parts, 0);
+    if (parts.size() < 2 || !distinct(x)) {
       for (const Part& p : parts) terms.push_back({p.place, rewrite_.now(p.value), -1, false});
       return;
     }
-    const Id join = joined(reordered(values, known_order(values)));
+    const Id join = joined(reordered(x, known_order(x)));
     terms.push_back({parts[0].place, rewrite_.to.add(graph_.node(parts[0].value), {&join, 1}), -1, false});
   }
 
   void join_rows(const std::vector<Part>& parts, std::vector<Term>& terms) {
-    if (parts.size() < 2) {
+    std::vector<Id> values, ids;
+    for (const Part& p : parts) {
+      values.push_back(p.value);
+      ids.push_back(p.ids);
+    }
+    if (parts.size() < 2 || !distinct(values) || !distinct(ids)) {
       for (const Part& p : parts) terms.push_back({p.place, rewrite_.now(p.value), rewrite_.now(p.ids), false});
       return;
     }
-    std::vector<Part> ordered = parts;
-    sort_by(ordered, [](const Part& p) { return p.ids; });
-    std::vector<Id> values, ids;
-    for (const Part& p : ordered) {
-      values.push_back(rewrite_.now(p.value));
-      ids.push_back(rewrite_.now(p.ids));
-    }
-    if (sorted(values) != distinct_of(values) || sorted(ids) != distinct_of(ids)) {
-      for (const Part& p : ordered) terms.push_back({p.place, rewrite_.now(p.value), rewrite_.now(p.ids), false});
-      return;
-    }
-    const auto [rows, at] = joined(values, ids);
-    terms.push_back({parts[0].place, rows, at, false});
+    const std::vector<size_t> order = known_order(values);
+    const Id rows = joined(reordered(values, order));
+    terms.push_back({parts[0].place, rows, joined(reordered(ids, order)), false});
   }
 
   // ---- Adding up ----
@@ -261,11 +258,8 @@ class Joining {
   const Graph& graph_;
   std::vector<uint32_t> readers_;
   Rewrite rewrite_;
-  struct Join {
-    std::vector<Id> values;
-    Id id;
-  };
-  std::map<std::vector<Id>, Join> joins_;  // the first of these values, sorted
+  std::map<std::vector<Id>, std::vector<Id>> orders_;  // of values that products join, by the values sorted
+  std::map<std::vector<Id>, Id> joins_;
 };
 
 }  // namespace

@@ -38,6 +38,11 @@ std::string what(const Plan& plan, const Step& step) {
       const Fused& kernel = plan.kernels[static_cast<size_t>(step.kernel)];
       return fmt::format("fused {} instructions over {},", kernel.program.code.size(), kernel.space);
     }
+    case Do::product: {
+      const Product& p = plan.products[static_cast<size_t>(step.kernel)];
+      return fmt::format("matmul{}{}{}{}", p.precision == Precision::bf16 ? " bf16" : "", p.a_col == 1 ? "" : " a^T", p.b_col == 1 ? "" : " b^T", p.packed < 0 ? "" : " packed");
+    }
+    case Do::pack: return "pack";
     case Do::copy: return "copy";
     case Do::zero: return "zero";
     case Do::put: return step.place.at == Place::At::slice ? fmt::format("at {} of axis {}", step.place.begin, step.place.axis) : step.place.at == Place::At::rows ? "rows" : "whole";
@@ -62,6 +67,10 @@ std::string text_of(const Plan& plan, const Step& step) {
 }
 
 double flops_of(const Plan& plan, const Step& step) {
+  if (step.what == Do::product) {
+    const Product& p = plan.products[static_cast<size_t>(step.kernel)];
+    return 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
+  }
   if (step.what != Do::call || plan.nodes[static_cast<size_t>(step.node)].op->kind != Kind::matmul) return 0;
   const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];
   const auto shape = [&](uint32_t k) -> const Shape& { return plan.values[static_cast<size_t>(plan.operands[step.first + k])].shape; };
