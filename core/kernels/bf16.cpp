@@ -130,9 +130,12 @@ void Turn(const uint32_t* from, size_t rows, size_t columns, size_t step, Bf16* 
   }
 }
 
-// out[columns, rows], rows `step` apart, = a[rows, columns] transposed, at most 32 x 64 of it
+// Lines of this many elements are turned at a time: shorter pieces from many pages cost twice as much.
+constexpr size_t kDeep = 128;
+
+// out[columns, rows], rows `step` apart, = a[rows, columns] transposed, at most kDeep x 64 of it
 void Across(const float* a, size_t rows, size_t columns, size_t lda, Bf16* out, size_t step) {
-  alignas(64) uint32_t pairs[16 * 64];
+  alignas(64) uint32_t pairs[kDeep / 2 * 64];
   for (size_t p = 0; p + 1 < rows; p += 2) Pairs(a + p * lda, a + (p + 1) * lda, columns, pairs + p / 2 * 64);
   Turn(pairs, rows / 2, columns, 64, out, step);
   if (rows % 2 == 0) return;
@@ -141,11 +144,15 @@ void Across(const float* a, size_t rows, size_t columns, size_t lda, Bf16* out, 
     out[j * step + rows - 1].bits = static_cast<uint16_t>(nearest_one(last + j) >> 16);
 }
 
-// 32 rows, from `columns` of at most 64, each `length` long and `ldb` from the next, as 16 rows of 64 pairs.
+// At most kDeep rows, from `columns` of at most 64, each `length` long and `ldb` from the next, as rows of 64
+// pairs; zeros up to a multiple of 32 rows.
 void Columns(const float* b, size_t length, size_t columns, size_t ldb, uint32_t* out) {
-  alignas(64) uint32_t lines[64 * 16] = {};
-  for (size_t j = 0; j < columns; ++j) Narrow(b + j * ldb, reinterpret_cast<Bf16*>(lines + j * 16), length);
-  Turn(lines, 64, 16, 16, reinterpret_cast<Bf16*>(out), 2 * 64);
+  alignas(64) uint32_t lines[64 * kDeep / 2];
+  const size_t padded = (length + 31) / 32 * 32;
+  if (length < padded || columns < 64) std::memset(lines, 0, sizeof lines);
+  for (size_t j = 0; j < columns; ++j)
+    Narrow(b + j * ldb, reinterpret_cast<Bf16*>(lines + j * kDeep / 2), length);
+  Turn(lines, 64, padded / 2, kDeep / 2, reinterpret_cast<Bf16*>(out), 2 * 64);
 }
 
 }  // namespace reel::HWY_NAMESPACE
@@ -213,10 +220,10 @@ void multiply_wide(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<floa
 // Rounds to dense rows, whichever way `from` lies: oneDNN 2.6.3 has no fast kernel for a transposed A.
 void by_rows(int64_t rows, int64_t columns, Matrix<const float> from, Matrix<Bf16> to) {
   if (from.col == 1) return to_bf16(rows, columns, from, to);
-  constexpr int64_t kRows = 64, kColumns = 32;
+  constexpr int64_t kRows = 64, kColumns = 128;
   parallel_for((rows + kRows - 1) / kRows, kRows * columns, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * kRows; i < std::min(rows, end * kRows); i += kRows) {
-      for (int64_t j = 0; j < columns; j += kColumns) {
+    for (int64_t j = 0; j < columns; j += kColumns) {
+      for (int64_t i = begin * kRows; i < std::min(rows, end * kRows); i += kRows) {
         HWY_DYNAMIC_DISPATCH(Across)
         (from.data + i + j * from.col, static_cast<size_t>(std::min(kColumns, columns - j)),
          static_cast<size_t>(std::min(kRows, rows - i)), static_cast<size_t>(from.col), to.data + i * to.row + j,
@@ -310,9 +317,9 @@ void pack_bf16_panel(int64_t k, int64_t columns, Matrix<const float> b, Bf16* pa
     }
     return;
   }
-  for (int64_t i = 0; i < k; i += 32) {
+  for (int64_t i = 0; i < k; i += 128) {
     HWY_DYNAMIC_DISPATCH(Columns)
-    (b.data + i, static_cast<size_t>(std::min<int64_t>(32, k - i)), static_cast<size_t>(columns),
+    (b.data + i, static_cast<size_t>(std::min<int64_t>(128, k - i)), static_cast<size_t>(columns),
      static_cast<size_t>(b.col), out + i / 2 * kPanel);
   }
 }
