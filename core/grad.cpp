@@ -36,6 +36,12 @@ class Differentiation {
   // A node's cotangent will be asked for: it is kept when its contributions have been summed.
   void want(Node* node) { slot(node).wanted = true; }
 
+  // Nor is the walk to go beyond it.
+  void stop_at(Node* node) {
+    slot(node).wanted = true;
+    slot(node).stop = true;
+  }
+
   void seed(const Tensor& output, Tensor cotangent) {
     newest_ = Tape::current().newest_history();
     contribute(reading(output), {std::move(cotangent), {}, {}});
@@ -46,6 +52,10 @@ class Differentiation {
     const Mode mode(create_graph_);
     walk();
     for (Node* variable : variables_) seal(variable, slots_[static_cast<size_t>(variable->mark)]);
+    for (Node* node : touched_) {
+      Slot& s = slots_[static_cast<size_t>(node->mark)];
+      if (s.stop && !s.parts.empty()) seal(node, s);
+    }
   }
 
   // The sum for a variable or a wanted node; undefined where nothing depends on it.
@@ -63,7 +73,7 @@ class Differentiation {
   struct Slot {
     std::vector<Contribution> parts;
     Tensor sum;
-    bool wanted = false;
+    bool wanted = false, stop = false;
   };
 
   Slot& slot(Node* node) {
@@ -85,7 +95,7 @@ class Differentiation {
     if (!node->op && !variable) return;  // a version whose variable is gone
     Node* target = variable ? variable : node;
     Slot& s = slot(target);
-    if (s.parts.empty()) {
+    if (s.parts.empty() && !s.stop) {
       if (variable) {
         variables_.push_back(variable);
       } else {
@@ -115,6 +125,7 @@ class Differentiation {
     std::vector<Contribution> out;
     for (Node* node = newest_; waiting_ > 0; node = node->before) {
       if (node->mark < 0 || slots_[static_cast<size_t>(node->mark)].parts.empty()) continue;
+      if (slots_[static_cast<size_t>(node->mark)].stop) continue;
       --waiting_;
       visited_.push_back(node);
       const auto index = static_cast<size_t>(node->mark);
@@ -187,6 +198,18 @@ Tensors grad(const Tensors& outputs, const Tensors& wrt, const GradOptions& opti
 
 Tensor grad(const Tensor& output, const Tensor& wrt, const GradOptions& options, Where where) {
   return grad(Tensors{output}, Tensors{wrt}, options, where)[0];
+}
+
+Tensors gradients_within(const Tensors& outputs, const Tensors& cotangents, const Tensors& inputs) {
+  Differentiation d(Tape::current().grad_enabled, {});
+  for (const Tensor& x : inputs) {
+    if (x.node()->requires_grad) d.stop_at(Differentiation::reading(x));
+  }
+  for (size_t k = 0; k < outputs.size(); ++k) d.seed(outputs[k], cotangents[k]);
+  d.run();
+  Tensors sums;
+  for (const Tensor& x : inputs) sums.push_back(d.cotangent(Differentiation::reading(x)));
+  return sums;
 }
 
 Gradients differentiate(const Tensor& loss, Where where) {

@@ -15,4 +15,7 @@ struct Gradients {
 };
 Gradients differentiate(const Tensor& loss, Where where);
 
+// d(sum of outputs * cotangents)/d(inputs) through what lies between: an input's own history is not walked.
+Tensors gradients_within(const Tensors& outputs, const Tensors& cotangents, const Tensors& inputs);
+
 }  // namespace reel

@@ -68,6 +68,7 @@ std::string_view Exec::name() const { return op.name; }
 Tensor Vjp::x(size_t k) const { return Tensor(node_.in[k]); }
 Tensor Vjp::y() const { return Tensor(const_cast<Node*>(&node_)); }  // handles count themselves in
 const Attrs& Vjp::attrs() const { return node_.attrs; }
+const Op& Vjp::op() const { return *node_.op; }
 bool Vjp::needs(size_t k) const { return node_.in[k]->requires_grad; }
 std::span<const int64_t> Vjp::list() const {
   return node_.list ? std::span<const int64_t>(*node_.list) : std::span<const int64_t>();

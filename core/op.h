@@ -17,6 +17,10 @@
 
 namespace reel {
 
+namespace plan {
+struct Body;
+}
+
 // What a planner may know of an op. It never asks for the name.
 enum class Kind : uint8_t {
   pointwise,  // one program over every element, inputs broadcast
@@ -89,6 +93,7 @@ class Vjp {
   Tensor x(size_t k) const;  // input k
   Tensor y() const;          // the output
   const Attrs& attrs() const;
+  const Op& op() const;
   size_t inputs() const { return out_.size(); }
   bool needs(size_t k) const;  // whether anybody wants g[k]; others may be left empty
   Tensor& operator[](size_t k) { return out_[k].value; }
@@ -167,6 +172,7 @@ struct Op {
   std::vector<BadSample> (*bad)() = nullptr;
 
   mutable lanes::Program program = {};  // of `lanes`, traced when the op is registered
+  const plan::Body* body = nullptr;     // of a template: what a call does (once.h)
 };
 
 // Puts an op on the list that the gradient check, the tests and the benchmarks go through.

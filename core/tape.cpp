@@ -219,7 +219,39 @@ void Tape::no_longer_pending(Node* node) {
   ++pending_dead_;
 }
 
+Node* Tape::placeholder(DType dtype, const Shape& shape) {
+  Node* node = allocate();
+  node->state = State::ready;
+  node->dtype = dtype;
+  node->shape = shape;
+  return node;
+}
+
+Tape::Aside::Aside(Tape& tape) : tape_(tape) {
+  pending_.swap(tape.pending_);
+  ++tape.aside;
+}
+
+Tape::Aside::~Aside() {
+  // What the function recorded dies with its handles, some of which may live on as somebody's mistake.
+  pending_.swap(tape_.pending_);
+  for (Node* n : pending_) {
+    if (n) n->pending_at = -1;
+  }
+  tape_.pending_dead_ = 0;
+  for (Node* n : tape_.pending_) tape_.pending_dead_ += n == nullptr;
+  --tape_.aside;
+}
+
+void Tape::refuse_aside() const {
+  if (aside > 0) {
+    fail("[once] the function looks at a value, or calls backward(): want one that only records");
+  }
+}
+
 std::vector<Node*> Tape::take_pending() {
+  refuse_aside();
+  ++generation;
   compact_pending();
   std::vector<Node*> nodes;
   nodes.swap(pending_);
@@ -235,6 +267,8 @@ void Tape::restore_pending(const std::vector<Node*>& nodes) {
 }
 
 void Tape::flush() {
+  refuse_aside();
+  ++generation;
   compact_pending();
   if (pending_.empty()) return;
   running_.clear();

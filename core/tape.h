@@ -74,6 +74,7 @@ class Tape {
 
   Node* leaf(DType dtype, const Shape& shape);
   Node* constant(DType dtype, const Shape& shape, Value value);
+  Node* placeholder(DType dtype, const Shape& shape);  // a leaf without a value
   Node* call(const Op& op, std::span<Node* const> in, Call&& call, Where where);
   void make_variable(Node* node);
 
@@ -98,6 +99,21 @@ class Tape {
     if (--node->readers == 0 && node->handles == 0) free_dead(node);
   }
 
+  // While one lives, what is recorded goes to a list of its own and cannot be computed: a function is traced.
+  class Aside {
+   public:
+    explicit Aside(Tape& tape);
+    ~Aside();
+    Aside(const Aside&) = delete;
+    Aside& operator=(const Aside&) = delete;
+
+   private:
+    Tape& tape_;
+    std::vector<Node*> pending_;
+  };
+
+  int aside = 0;
+  uint64_t generation = 0;  // how often pending nodes were taken to be computed
   bool grad_enabled = true;
   bool eager = false;
   bool autocast = false;  // products are recorded as bf16 ones
@@ -114,6 +130,7 @@ class Tape {
   void forget(Node* node);
   void keep_constant(Node* node);
   void compact_pending();
+  void refuse_aside() const;
 
   std::vector<std::unique_ptr<std::byte[]>> slabs_;
   std::vector<Node*> free_;

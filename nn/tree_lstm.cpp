@@ -7,7 +7,13 @@
 namespace reel::nn {
 
 TreeLSTMCell::TreeLSTMCell(Member at, int64_t in, int64_t hidden, const TreeLSTMOptions& options)
-    : Module(std::move(at)), hidden_(hidden), options_(options) {
+    : Module(std::move(at)), hidden_(hidden), options_(options), once_([this](const Tensors& in) -> Tensors {
+        const size_t first = in.size() % 2;  // x comes first, if there is one
+        std::vector<State> children;
+        for (size_t k = first; k < in.size(); k += 2) children.push_back({.h = in[k], .c = in[k + 1]});
+        const State state = equations(first > 0 ? in[0] : Tensor(), children);
+        return {state.h, state.c};
+      }) {
   const int64_t n = options.children;
   if (n < 0) fail("[TreeLSTMCell] children {}: want how many a node may have, or 0 for any number", n);
   const double bound = hidden > 0 ? 1 / std::sqrt(static_cast<double>(hidden)) : 0;
@@ -19,8 +25,16 @@ TreeLSTMCell::TreeLSTMCell(Member at, int64_t in, int64_t hidden, const TreeLSTM
 }
 
 LSTMState TreeLSTMCell::operator()(const Tensor& x, std::span<const State> children) const {
+  Tensors in;
+  if (x.defined()) in.push_back(x);
+  for (const State& child : children) in.insert(in.end(), {child.h, child.c});
+  if (in.empty()) fail("[TreeLSTMCell] a node with neither x nor children: want one");
+  const Tensors out = once_(in);
+  return {.h = out[0], .c = out[1]};
+}
+
+LSTMState TreeLSTMCell::equations(const Tensor& x, std::span<const State> children) const {
   const int64_t h3 = 3 * hidden_;
-  if (!x.defined() && children.empty()) fail("[TreeLSTMCell] a node with neither x nor children: want one");
   Gates gates = from_children(children);
   Tensor iou = slice(bias, 0, 0, h3), f = slice(bias, 0, h3, 4 * hidden_);
   if (x.defined() && children.empty()) {

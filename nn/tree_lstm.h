@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "core/once.h"
 #include "nn/cells.h"
 
 namespace reel::nn {
@@ -36,6 +37,7 @@ class TreeLSTMCell : public Module {
   Tensor bias;       // [4 hidden]
 
  private:
+  State equations(const Tensor& x, std::span<const State> children) const;
   struct Gates {
     Tensor iou;             // [batch, 3 hidden]
     std::vector<Tensor> f;  // [batch, hidden] for each child
@@ -46,6 +48,7 @@ class TreeLSTMCell : public Module {
 
   int64_t hidden_;
   TreeLSTMOptions options_;
+  Once once_;  // a tree calls the equations for each of its nodes
 };
 
 // A tree, or several: nodes in post-order, each with the positions of its children, which come before it.

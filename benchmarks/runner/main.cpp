@@ -27,7 +27,7 @@ struct Settings {
   double seconds = 2;  // of each variant
   std::string json;
   bool peers = false, first = true;
-  std::vector<std::string> peer_modes{"module", "composed", "hoisted"};
+  std::vector<std::string> peer_modes{"module", "composed", "hoisted", "batched", "scan"};
   std::string first_step_of;  // "W3/planned/2": print how long a first step takes, and end
 };
 

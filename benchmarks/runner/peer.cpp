@@ -1,5 +1,6 @@
 #include "benchmarks/runner/peer.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,14 +17,15 @@ namespace reel::bench {
 PeerProcess::PeerProcess(const std::string& script, int threads) : script_(script) {
   std::signal(SIGPIPE, SIG_IGN);  // a peer that ended shows as an answer that does not come
   int to[2], from[2];
-  if (pipe(to) != 0 || pipe(from) != 0) fail("no pipe to {}: {}", script, std::string(strerror(errno)));
+  // Closed in other children: a second peer that held them open would keep the first from seeing the end.
+  if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0)
+    fail("no pipe to {}: {}", script, std::string(strerror(errno)));
   const std::string count = std::to_string(threads);
   pid_ = fork();
   if (pid_ < 0) fail("cannot start {}: {}", script, std::string(strerror(errno)));
   if (pid_ == 0) {
     dup2(to[0], STDIN_FILENO);
     dup2(from[1], STDOUT_FILENO);
-    for (int end : {to[0], to[1], from[0], from[1]}) close(end);
     execlp("python3", "python3", script.c_str(), "--serve", "--threads", count.c_str(), nullptr);
     _exit(127);
   }

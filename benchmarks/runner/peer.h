@@ -1,8 +1,8 @@
 // A rival that runs in another process, so that its rounds can alternate with ours. It is a program
 //   python3 SCRIPT --serve --threads N
 // which reads lines "W3 module f32 STEPS" and answers each with "W3 module f32 ms ms ..", the milliseconds of
-// so many steps (W9: scaled to a batch of 50 steps); without any where it has no such mode. The first step of
-// a mode, compilation included, is the first that is asked for.
+// so many steps (scaled to a batch of 50 steps in W9, of 625 leaves in W5); without any where it has no such
+// mode. The first step of a mode, compilation included, is the first that is asked for.
 #pragma once
 
 #include <cstdio>

@@ -107,19 +107,6 @@ HWY_INLINE void map2(const Rows<float>* const* block, size_t rows, size_t n, con
   rows2<Stream, Stream>(block, rows, n, f);
 }
 
-void Select(const Rows<float>* const* block, size_t rows, size_t n) {
-  const size_t sa = !block[1]->splat, sb = !block[2]->splat, sc = !block[3]->splat;
-  join_rows<3>(block, rows, n);
-  for (size_t r = 0; r < rows; ++r) {
-    float* out = block[0]->at + static_cast<ptrdiff_t>(r) * block[0]->step;
-    const float *a = row_of(*block[1], r), *b = row_of(*block[2], r), *c = row_of(*block[3], r);
-    for (size_t i = 0; i < n; ++i) {
-      const float yes = b[i * sb], no = c[i * sc];
-      out[i] = a[i * sa] != 0 ? yes : no;
-    }
-  }
-}
-
 // Over the standard library, where no workload is hot.
 void Pow(const Rows<float>* const* block, size_t rows, size_t n) {
   const size_t sa = !block[1]->splat, sb = !block[2]->splat;
@@ -137,6 +124,20 @@ HWY_INLINE void rows3(const Rows<float>* const* block, size_t rows, size_t n, co
         B{row_of(*block[2], r)}, C{row_of(*block[3], r)});
   }
 }
+template <class A, class B>
+void select_rows(const Rows<float>* const* block, size_t rows, size_t n) {
+  const auto f = [](D d, V x, V y, V z) HWY_ATTR { return hn::IfThenElse(hn::Eq(x, hn::Zero(d)), z, y); };  // NaN counts as true
+  if (block[3]->splat) return rows3<A, B, Splat>(block, rows, n, f);
+  rows3<A, B, Stream>(block, rows, n, f);
+}
+void Select(const Rows<float>* const* block, size_t rows, size_t n) {
+  join_rows<3>(block, rows, n);
+  if (block[1]->splat && block[2]->splat) return select_rows<Splat, Splat>(block, rows, n);
+  if (block[1]->splat) return select_rows<Splat, Stream>(block, rows, n);
+  if (block[2]->splat) return select_rows<Stream, Splat>(block, rows, n);
+  select_rows<Stream, Stream>(block, rows, n);
+}
+
 template <class F>
 HWY_INLINE void map3(const Rows<float>* const* block, size_t rows, size_t n, const F& f) {
   join_rows<3>(block, rows, n);

@@ -73,9 +73,9 @@ class Shadow {
       in.clear();
       for (Id id : graph.in(n)) in.push_back(node(id));
       const Node* origin = n.origin < 0 ? nullptr : now.nodes[static_cast<size_t>(n.origin)];
-      tape.grad_enabled = !origin || origin->requires_grad;
+      tape.grad_enabled = !n.fixed;
       const auto list = graph.list_of(n);
-      Call call{.attrs = {n.i, n.floats < 0 ? Floats{} : now.floats[static_cast<size_t>(n.floats)]},
+      Call call{.attrs = {n.i, n.floats < 0 ? Floats{} : graph.floats[static_cast<size_t>(n.floats)]},
                 .shape = n.shape,
                 .dtype = n.dtype,
                 .list = {list.begin(), list.end()}};
@@ -101,8 +101,9 @@ Graph rewritten(const Pending& now, const Node* loss) {
   const explain::Scope scope(explain::Phase::rewrite);
   Graph graph = graph_of(now);
   graph.results.push_back({-1, graph.id_of(static_cast<size_t>(loss->index))});
-  if (passes().batch) graph = batch(graph);
+  graph = batch(graph);
   if (passes().prune) graph = prune(graph);
+  if (passes().commute) graph = commute(graph);
   return graph;
 }
 

@@ -1,6 +1,8 @@
 // batch: calls that do the same to different rows become one call on all their rows. The input projections of
 // all steps become one product, and so do all nodes of one height of a forest.
 //
+// Calls of a template (core/once.h) are replaced by its body, over all rows of the calls that go together.
+//
 // Which calls go together follows from ops, constants and shapes alone. Products and look-ups that read the
 // same weight form a class. Classes that feed each other (a recurrence) are walked in step: a call's depth is
 // the number of calls of its own cycle before it, and calls of one class and depth go together, so that what
@@ -9,6 +11,8 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <optional>
+#include <unordered_map>
 
 #include "core/plan/graph.h"
 #include "core/structural.h"
@@ -29,6 +33,7 @@ uint64_t mix(uint64_t h, uint64_t word) {
 // How a call reads its inputs: by rows, or whole, the same for all calls of a group.
 enum class Way : uint8_t {
   alone,    // cannot be joined with others
+  column,   // an output of a template's call
   heavy,    // a product with a weight, a look-up in a table
   light,    // what is done to each row by itself
   constant  // a view of a leaf, a number: the same wherever it is written down
@@ -36,11 +41,12 @@ enum class Way : uint8_t {
 
 class Batching {
  public:
-  Batching(const Graph& graph, bool products_only)
-      : graph_(graph), products_only_(products_only), count_(graph.nodes.size()), canon_(graph.leaves.size() + count_), way_(count_), group_(count_, -1) {}
+  Batching(const Graph& graph, bool products_only, bool joining = true)
+      : graph_(graph), products_only_(products_only), joining_(joining), count_(graph.nodes.size()), canon_(graph.leaves.size() + count_), way_(count_), group_(count_, -1) {}
 
   Graph run() {
-    if (!classify() || !any_to_join()) return graph_;
+    classify();
+    if (!any_to_join()) return graph_;
     find_depths();
     make_groups();
     return write();
@@ -62,12 +68,14 @@ class Batching {
     bool whole = true;
   };
 
-  bool is_constant(Id id) const { return !graph_.is_node(id) || way_[graph_.node_of(id)] == Way::constant; }
+  bool is_constant(Id id) const {
+    return graph_.is_node(id) ? way_[graph_.node_of(id)] == Way::constant : id >= arguments_;
+  }
   Id canon(Id id) const { return canon_[static_cast<size_t>(id)]; }
 
   // ---- Which calls could be joined ----
 
-  bool classify() {
+  void classify() {
     for (size_t k = 0; k < graph_.leaves.size(); ++k) canon_[k] = static_cast<Id>(k);
     Table table(count_);
     for (size_t k = 0; k < count_; ++k) {
@@ -87,12 +95,13 @@ class Batching {
       });
       canon_[static_cast<size_t>(id)] = graph_.id_of(static_cast<size_t>(twin));
     }
-    return true;
   }
 
   Way way_of(const GraphNode& n) const {
     const auto in = graph_.in(n);
+    if (n.op->body) return template_way(n);
     if (n.op == &full_op || (n.op->view && is_constant(in[0]))) return Way::constant;
+    if (n.op == &slice_op && graph_.is_node(in[0]) && graph_.node(in[0]).op->body) return Way::column;
     if (n.shape.rank() == 0 || n.shape.numel() == 0) return Way::alone;
     const int64_t rows = n.shape[0];
     const auto by_rows = [&](Id id) { return graph_.shape(id).rank() == n.shape.rank() && graph_.shape(id)[0] == rows; };
@@ -119,16 +128,47 @@ class Batching {
     if (n.op == &sum_to_op && by_rows(in[0])) return Way::light;
     return Way::alone;
   }
+  // Calls of a template can be joined where all that it captured is constant and its body works by rows.
+  Way template_way(const GraphNode& n) const {
+    const Body& body = *n.op->body;
+    const auto in = graph_.in(n);
+    templates_ = true;
+    for (size_t p = body.arguments; p < in.size(); ++p) {
+      if (!is_constant(in[p])) return Way::alone;
+    }
+    for (size_t p = 0; p < body.arguments; ++p) {
+      const Shape& s = graph_.shape(in[p]);
+      if (s.rank() == 0 || s[0] != n.shape[0]) return Way::alone;
+    }
+    const auto [known, fresh] = by_rows_.try_emplace(&body, false);
+    if (fresh) known->second = Batching(body).works_by_rows(body);
+    return known->second ? Way::heavy : Way::alone;
+  }
+
+  explicit Batching(const Body& body) : Batching(body.graph, false) { arguments_ = static_cast<Id>(body.arguments); }
+  bool works_by_rows(const Body& body) {
+    classify();
+    return std::all_of(body.outputs.begin(), body.outputs.end(), [&](Id id) { return way_[graph_.node_of(id)] != Way::constant; }) &&
+           std::find(way_.begin(), way_.end(), Way::alone) == way_.end();
+  }
+
   bool has_rows(std::span<const Id> in) const {
     return std::any_of(in.begin(), in.end(), [&](Id id) { return !is_constant(id); });
   }
 
   bool any_to_join() const {
-    return std::count(way_.begin(), way_.end(), Way::heavy) > 1;
+    return templates_ || (joining_ && std::count(way_.begin(), way_.end(), Way::heavy) > 1);
   }
 
-  // The operand that all calls of a class share.
-  size_t shared_operand(const GraphNode& n) const { return n.op->kind == Kind::matmul ? 1 : 0; }
+  // The operands that all calls of a class share: a weight, a table, what a template captured.
+  std::span<const Id> shared_operands(const GraphNode& n) const {
+    const auto in = graph_.in(n);
+    if (n.op->body) return in.subspan(n.op->body->arguments);
+    return in.subspan(n.op->kind == Kind::matmul ? 1 : 0, 1);
+  }
+  bool same_operands(std::span<const Id> a, std::span<const Id> b) const {
+    return std::ranges::equal(a, b, [&](Id x, Id y) { return canon(x) == canon(y); });
+  }
 
   // ---- Depths ----
 
@@ -184,12 +224,13 @@ class Batching {
         if (graph_.is_node(id)) before[k] |= before[graph_.node_of(id)];
       }
       if (way_[k] != Way::heavy) continue;
-      const Id shared = canon(graph_.in(n)[shared_operand(n)]);
+      uint64_t hash = call_hash(n);
+      for (Id id : shared_operands(n)) hash = mix(hash, static_cast<uint64_t>(canon(id)));
       int32_t first = static_cast<int32_t>(k);
       if (entries < 200) {
-        first = table.find(mix(call_hash(n), static_cast<uint64_t>(shared)), first, [&](int32_t other) {
+        first = table.find(hash, first, [&](int32_t other) {
           const GraphNode& o = graph_.nodes[static_cast<size_t>(other)];
-          return same_call(o, n) && canon(graph_.in(o)[shared_operand(o)]) == shared;
+          return same_call(o, n) && same_operands(shared_operands(o), shared_operands(n));
         });
       }
       if (first == static_cast<int32_t>(k)) {
@@ -278,7 +319,8 @@ class Batching {
 
   // Whether operand p is one for all calls of the group.
   bool shared(const GraphNode& n, std::span<const Id> in, size_t p) const {
-    if (way_[static_cast<size_t>(&n - graph_.nodes.data())] == Way::heavy) return p == shared_operand(n);
+    if (n.op->body) return p >= n.op->body->arguments;
+    if (way_[static_cast<size_t>(&n - graph_.nodes.data())] == Way::heavy) return in.data() + p == shared_operands(n).data();
     return is_constant(in[p]);
   }
 
@@ -318,6 +360,7 @@ class Batching {
       members_[g.begin + g.size++] = static_cast<uint32_t>(k);
     }
     to_.leaves = graph_.leaves;
+    to_.floats = graph_.floats;
     to_.nodes.reserve(count_ / 2);
     spot_.assign(graph_.leaves.size() + count_, {});
     for (size_t k = 0; k < graph_.leaves.size(); ++k) spot_[k].id = static_cast<Id>(k);
@@ -328,7 +371,13 @@ class Batching {
       Group& group = groups_[g];
       group.joined = joins(group);
       const std::span<uint32_t> members(members_.data() + group.begin, group.size);
-      if (group.joined) {
+      if (way_[group.first] == Way::column) {
+        for (uint32_t k : members) spot_[static_cast<size_t>(graph_.id_of(k))] = column_of(graph_.nodes[k]);
+      } else if (graph_.nodes[group.first].op->body) {
+        for (size_t k = 0; k < members.size(); k += group.joined ? members.size() : 1) {
+          expand(group.joined ? members : members.subspan(k, 1));
+        }
+      } else if (group.joined) {
         join(members);
       } else {
         for (uint32_t k : members) keep(k);
@@ -343,18 +392,30 @@ class Batching {
   }
 
   bool joins(const Group& group) const {
-    if (group.size < 2) return false;
+    if (group.size < 2 || !joining_ || way_[group.first] == Way::alone) return false;
     return way_[group.first] == Way::heavy || (!products_only_ && graph_.nodes[group.first].shape.numel() <= kSmall);
   }
 
   // The value as a value of the new graph.
   Id whole(Id id) {
     Spot& s = spot_[static_cast<size_t>(id)];
+    if (s.id < 0) return packed(id, s);
     if (s.whole) return s.id;
     const Shape& shape = graph_.shape(id);
     GraphNode slice{.op = &slice_op, .i = {0, s.row, s.row + shape[0]}, .dtype = graph_.dtype(id), .shape = shape};
     s = {to_.add(slice, {&s.id, 1}), 0, true};
     return s.id;
+  }
+
+  // All outputs of a template's call side by side, for a gradient that may be asked for later.
+  Id packed(Id call, const Spot& s) {
+    std::vector<Id> columns;
+    for (Id output : expanded_[static_cast<size_t>(-1 - s.id)]) {
+      GraphNode rows{.op = &slice_op, .i = {0, s.row, s.row + graph_.shape(call)[0]}, .dtype = graph_.dtype(call), .shape = to_.shape(output)};
+      rows.shape[0] = graph_.shape(call)[0];
+      columns.push_back(s.whole ? output : to_.add(rows, {&output, 1}));
+    }
+    return to_.add({.op = &op_of(Kind::concat), .i = {1}, .dtype = graph_.dtype(call), .shape = graph_.shape(call)}, columns);
   }
 
   void keep(size_t k) {
@@ -391,6 +452,62 @@ class Batching {
     }
   }
 
+  // The body over the rows of these calls.
+  void expand(std::span<uint32_t> members) {
+    const GraphNode& call = graph_.nodes[members[0]];
+    const Body& body = *call.op->body;
+    if (members.size() > 1) sort_by_rows(members, call);
+    std::vector<Id> now;
+    for (uint32_t p = 0; p < call.inputs; ++p) {
+      const Id in = graph_.in(call)[p];
+      now.push_back(p >= body.arguments ? whole(canon(in)) : members.size() > 1 ? rows_of(members, p) : whole(in));
+    }
+    int64_t rows = 0;
+    for (uint32_t k : members) rows += graph_.nodes[k].shape[0];
+    const Batching* inside = nullptr;
+    std::optional<Batching> ways;
+    if (members.size() > 1) inside = &ways.emplace(Batching(body));
+    if (inside) ways->classify();
+    for (size_t k = 0; k < body.graph.nodes.size(); ++k) {
+      GraphNode n = body.graph.nodes[k];
+      n.origin = call.origin;
+      n.fixed = !body.requires_grad[k];
+      if (n.floats >= 0) n.floats = floats_for(body.floats[static_cast<size_t>(n.floats)]);
+      if (inside && inside->way_[k] != Way::constant) n.shape[0] = rows;
+      room_.clear();
+      for (Id id : body.graph.in(body.graph.nodes[k])) room_.push_back(now[static_cast<size_t>(id)]);
+      now.push_back(to_.add(n, room_, body.graph.list_of(body.graph.nodes[k])));
+    }
+    const auto number = static_cast<int32_t>(expanded_.size());
+    expanded_.emplace_back();
+    for (Id id : body.outputs) expanded_.back().push_back(now[static_cast<size_t>(id)]);
+    int64_t row = 0;
+    for (uint32_t k : members) {
+      spot_[static_cast<size_t>(graph_.id_of(k))] = {-1 - number, row, members.size() == 1};
+      row += graph_.nodes[k].shape[0];
+    }
+  }
+
+  // Where an output of a call is: the calls' spots say which expansion, and which rows of it.
+  Spot column_of(const GraphNode& slice) {
+    const Id from = graph_.in(slice)[0];
+    const Spot& call = spot_[static_cast<size_t>(from)];
+    const Body& body = *graph_.node(from).op->body;
+    int64_t begin = 0;
+    size_t output = 0;
+    while (begin != slice.i[1]) begin += body.graph.shape(body.outputs[output++])[1];
+    return {expanded_[static_cast<size_t>(-1 - call.id)][output], call.row, call.whole};
+  }
+
+  // The number of these constants among the run's.
+  int32_t floats_for(const Floats& f) {
+    for (size_t k = graph_.floats.size(); k < to_.floats.size(); ++k) {  // those before change from run to run
+      if (to_.floats[k] == f) return static_cast<int32_t>(k);
+    }
+    to_.floats.push_back(f);
+    return static_cast<int32_t>(to_.floats.size() - 1);
+  }
+
   // In the order in which the rows of the first operand that was joined lie.
   void sort_by_rows(std::span<uint32_t> members, const GraphNode& first) const {
     for (uint32_t p = 0; p < first.inputs; ++p) {
@@ -403,6 +520,30 @@ class Batching {
     }
   }
 
+  // Where a value's rows are: a stretch of rows of a matrix may come under other shapes, through views.
+  Spot rows_behind(Id id) const {
+    const Shape& shape = graph_.shape(id);
+    const int64_t width = shape.rank() == 2 ? shape[1] : 0;
+    int64_t offset = 0;
+    Id from = id;
+    while (width > 0 && graph_.is_node(from) && graph_.node(from).op->view && spot_[static_cast<size_t>(from)].whole) {
+      const GraphNode& n = graph_.node(from);
+      const auto origin = reinterpret_cast<std::byte*>(uintptr_t{1} << 46);  // for differences only
+      const Shape& base = graph_.shape(graph_.in(n)[0]);
+      const Array source{origin, n.dtype, base, row_major(base)};
+      Array target{origin, n.dtype, n.shape, {}};
+      if (!n.op->view(source, {n.i, {}}, target) || !target.contiguous()) break;
+      offset += (target.data - origin) / static_cast<int64_t>(size_of(n.dtype));
+      from = graph_.in(n)[0];
+      if (graph_.is_node(from) && graph_.shape(from).rank() == 2 && graph_.shape(from)[1] == width && offset % width == 0 &&
+          !graph_.node(from).op->view) {
+        const Spot& s = spot_[static_cast<size_t>(from)];
+        return s.id < 0 ? spot_[static_cast<size_t>(id)] : Spot{s.id, s.row + offset / width, false};
+      }
+    }
+    return spot_[static_cast<size_t>(id)];
+  }
+
   // Operand p of all members, one below another: a stretch of rows of one value, whole values, or rows picked
   // from several.
   Id rows_of(std::span<const uint32_t> members, uint32_t p) {
@@ -410,7 +551,7 @@ class Batching {
     int64_t total = 0;
     for (uint32_t k : members) {
       const Id id = graph_.in(graph_.nodes[k])[p];
-      const Spot& s = spot_[static_cast<size_t>(id)];
+      const Spot s = rows_behind(id);
       const int64_t rows = graph_.shape(id)[0];
       total += rows;
       if (!runs_.empty() && runs_.back().id == s.id && runs_.back().row + runs_.back().rows == s.row) {
@@ -451,7 +592,11 @@ class Batching {
   };
 
   const Graph& graph_;
-  const bool products_only_;
+  const bool products_only_, joining_;
+  Id arguments_ = 0;                // of a body: leaves before this one are rows
+  mutable bool templates_ = false;  // there are calls of some
+  mutable std::unordered_map<const Body*, bool> by_rows_;
+  std::vector<std::vector<Id>> expanded_;  // the outputs of templates' bodies in the new graph
   size_t count_;
   std::vector<Id> canon_;
   std::vector<Way> way_;
@@ -467,6 +612,8 @@ class Batching {
 
 }  // namespace
 
-Graph batch(const Graph& graph, bool products_only) { return Batching(graph, products_only).run(); }
+Graph batch(const Graph& graph, bool products_only) {
+  return Batching(graph, products_only, passes().batch).run();
+}
 
 }  // namespace reel::plan

@@ -31,6 +31,7 @@ std::vector<uint32_t> Graph::readers() const {
 Graph graph_of(const Pending& pending) {
   Graph graph;
   for (const Node* n : pending.leaves) graph.leaves.push_back({n->dtype, n->shape, n->value->strides});
+  graph.floats = pending.floats;
   graph.nodes.reserve(pending.nodes.size());
   std::vector<Id> in;
   for (size_t k = 0; k < pending.nodes.size(); ++k) {
@@ -41,6 +42,7 @@ Graph graph_of(const Pending& pending) {
                    .origin = static_cast<int32_t>(k),
                    .dtype = n->dtype,
                    .stays = pending.stays[k],
+                   .fixed = !n->requires_grad,
                    .shape = n->shape};
     in.clear();
     for (uint32_t j = 0; j < n->inputs; ++j) {
@@ -56,6 +58,7 @@ Graph graph_of(const Pending& pending) {
 
 Rewrite::Rewrite(const Graph& from) : from_(from) {
   to.leaves = from.leaves;
+  to.floats = from.floats;
   to.nodes.reserve(from.nodes.size());
   to.inputs.reserve(from.inputs.size());
   to.list.reserve(from.list.size());

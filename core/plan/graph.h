@@ -30,6 +30,7 @@ struct GraphNode {
   int32_t kernel = -1;         // the fused kernel that computes it
   DType dtype = DType::f32;
   bool stays = false;  // its value outlives the run
+  bool fixed = false;  // nothing is differentiated through it
   Shape shape = {};
   uint32_t first_in = 0, inputs = 0;
   uint32_t first_list = 0, list_size = 0;
@@ -58,6 +59,7 @@ struct Graph {
   std::vector<Result> results;
   std::vector<Id> inputs;      // of nodes, one after another
   std::vector<int64_t> list;   // their constants
+  std::vector<Floats> floats;  // the constants that nodes read by number
   std::vector<int64_t> order;  // of nodes: when they run; empty: one after another
 
   Id id_of(size_t node) const { return static_cast<Id>(leaves.size() + node); }
@@ -94,6 +96,20 @@ struct Pending {
 void read_structure(const std::vector<Node*>& pending, Pending& out, const Node* loss = nullptr);
 Graph graph_of(const Pending& pending);
 
+// The body of a template: what a function recorded (core/once.h). Leaves are its arguments, then what it
+// captured.
+struct Body {
+  Graph graph;
+  size_t arguments = 0;
+  std::vector<Floats> floats;
+  std::vector<Id> outputs;
+  std::vector<bool> requires_grad;  // of nodes
+  std::vector<uint64_t> words;
+};
+// False where the function cannot be a template. `nodes`: what it recorded.
+bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const Tensors& outputs, Body& body,
+               std::vector<Node*>& captured);
+
 // ---- The passes: each a file, from graph to graph. What stays is kept. ----
 
 struct Passes {
@@ -107,6 +123,7 @@ const Passes& passes();
 Graph prune(const Graph& graph);      // equal nodes become one, dead ones none
 // The same done to different rows becomes one call: `products_only` where small calls were joined before.
 Graph batch(const Graph& graph, bool products_only = false);
+Graph commute(const Graph& graph);    // the product of rows looked up is rows of the table's product
 Graph sink(const Graph& graph);       // a slice of a pointwise result becomes a pointwise result of slices
 Graph join_sums(const Graph& graph);  // a sum of products becomes one product of joined rows
 void fuse(Graph& graph);              // pointwise nodes become kernels

@@ -23,6 +23,7 @@ class Lowering {
     plan_->values = std::move(layout_.values);
     plan_->roots = std::move(layout_.roots);
     plan_->kernels = graph_.kernels;
+    plan_->floats = graph_.floats;
     for (const GraphNode& n : graph_.nodes) {
       const auto list = graph_.list_of(n);
       plan_->nodes.push_back({n.op, {n.i, {}}, n.floats, n.origin, {list.begin(), list.end()}});
@@ -397,8 +398,9 @@ std::unique_ptr<Plan> lower(const Graph& graph) { return Lowering(graph).run(); 
 
 std::unique_ptr<Plan> make_plan(const Graph& pending, bool rewritten) {
   const explain::Scope scope(explain::Phase::plan);
-  Graph graph = passes().batch ? batch(pending, rewritten) : pending;
+  Graph graph = batch(pending, rewritten);
   if (passes().prune) graph = prune(graph);
+  if (passes().commute && !rewritten) graph = prune(commute(graph));
   if (passes().accumulate) graph = join_sums(graph);
   if (passes().fuse) {
     graph = sink(graph);

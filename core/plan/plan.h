@@ -78,6 +78,7 @@ struct Plan {
   std::vector<Step> steps;
   std::vector<Id> operands;  // of steps, one after another
   std::vector<Result> results;
+  std::vector<Floats> floats;  // constants beyond those that a run brings
   mutable std::vector<Array> arrays;        // of operands; their memory is that of the last run
   mutable std::vector<std::byte*> addresses;  // of operands, likewise
   std::vector<PreparedPointwise> prepared;    // of kernels
@@ -116,6 +117,7 @@ struct Run {
   std::span<const Floats> floats;         // the constants of this run
   std::span<const int32_t> origins = {};  // which of `nodes` is the plan's k-th pending node; empty: the k-th
   Node* node(int32_t origin) const;       // null where there is none
+  const Floats& constants(const Plan& plan, int32_t number) const;
 };
 // The values of plan.results. Where a kernel throws, `failed` is the node whose call it was, if there is one.
 std::vector<Value> run(const Plan& plan, const Run& run, Node** failed = nullptr);

@@ -84,7 +84,7 @@ void run_step(const Plan& plan, const Step& step, const Run& run) {
       static thread_local std::vector<double> scalars;
       scalars.clear();
       for (const auto& [floats, which] : kernel.scalars) {
-        scalars.push_back(floats < 0 ? 0 : run.floats[static_cast<size_t>(floats)][which]);
+        scalars.push_back(floats < 0 ? 0 : run.constants(plan, floats)[which]);
       }
       return plan.prepared[static_cast<size_t>(step.kernel)].run(
           {plan.addresses.data() + step.first, step.inputs + step.outputs}, scalars);
@@ -106,7 +106,7 @@ void run_step(const Plan& plan, const Step& step, const Run& run) {
     case Do::call: {
       const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];
       Attrs attrs = node.attrs;
-      if (node.floats >= 0) attrs.f = run.floats[static_cast<size_t>(node.floats)];
+      if (node.floats >= 0) attrs.f = run.constants(plan, node.floats);
       if (node.op->kind == Kind::source) {
         if (const Node* origin = run.node(node.origin)) attrs.i = origin->attrs.i;
       }
@@ -188,6 +188,11 @@ void run_alone(Node* node) {
 Node* Run::node(int32_t origin) const {
   if (origin >= 0 && !origins.empty()) origin = origins[static_cast<size_t>(origin)];
   return origin < 0 ? nullptr : nodes[static_cast<size_t>(origin)];
+}
+
+const Floats& Run::constants(const Plan& plan, int32_t number) const {
+  const auto k = static_cast<size_t>(number);
+  return k < floats.size() ? floats[k] : plan.floats[k];
 }
 
 std::vector<Value> run(const Plan& plan, const Run& run, Node** failed) {

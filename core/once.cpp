@@ -1,0 +1,215 @@
+#include "core/once.h"
+
+#include <list>
+#include <map>
+#include <unordered_map>
+
+#include "core/grad.h"
+#include "core/plan/graph.h"
+#include "core/structural.h"
+
+namespace reel {
+
+namespace {
+
+constexpr size_t kMostBodies = 4096;
+
+// ---- The gradient of a call, on the recorded way: that of the body, written out ----
+
+extern const Op alias_op;
+const Op alias_op{
+    .name = "alias",
+    .doc = "y = x: where differentiation of a body ends",
+    .kind = Kind::view,
+    .shape = [](Signature& s) { s.shape = s.in(0); },
+    .vjp = [](Vjp& g) { g[0] = g.dy; },
+    .view =
+        [](const Array& in, const Attrs&, Array& out) {
+          out.strides = in.strides;
+          return true;
+        },
+    .samples =
+        [] {
+          const auto call = [](auto x) { return record(alias_op, {x[0]}); };
+          return std::vector<Sample>{{{{2, 3}}, call}, {{{}}, call}, {{{0, 3}}, call}};
+        },
+};
+const Register alias_registered(alias_op);
+
+// The body's calls over these inputs (arguments, then what it captured), as ordinary calls.
+Tensors replayed(const plan::Body& body, const Tensors& in) {
+  Tensors values = in;
+  std::vector<Arg> args;
+  for (const plan::GraphNode& n : body.graph.nodes) {
+    args.clear();
+    for (plan::Id id : body.graph.in(n)) args.emplace_back(values[static_cast<size_t>(id)]);
+    const auto list = body.graph.list_of(n);
+    values.push_back(record(*n.op, args,
+                            {.attrs = {n.i, n.floats < 0 ? plan::Floats{} : body.floats[static_cast<size_t>(n.floats)]},
+                             .shape = n.shape,
+                             .dtype = n.dtype,
+                             .list = {list.begin(), list.end()}}));
+  }
+  Tensors out;
+  for (plan::Id id : body.outputs) out.push_back(values[static_cast<size_t>(id)]);
+  return out;
+}
+
+void body_vjp(Vjp& g) {
+  const plan::Body& body = *g.op().body;
+  Tape& tape = Tape::current();
+  Tensors in, cotangents;
+  Tensors out;
+  {
+    const bool before = std::exchange(tape.grad_enabled, true);
+    for (size_t k = 0; k < g.inputs(); ++k) in.push_back(g.needs(k) ? record(alias_op, {g.x(k)}) : g.x(k));
+    out = replayed(body, in);
+    tape.grad_enabled = before;
+  }
+  int64_t column = 0;
+  for (const Tensor& y : out) {
+    cotangents.push_back(slice(g.dy, 1, column, column + y.size(1)));
+    column += y.size(1);
+  }
+  Tensors sums = gradients_within(out, cotangents, in);
+  for (size_t k = 0; k < g.inputs(); ++k) {
+    if (g.needs(k) && sums[k].defined()) g[k] = std::move(sums[k]);
+  }
+}
+
+// ---- Bodies: equal ones are one op ----
+
+struct Template {
+  plan::Body body;
+  Op op;
+  std::vector<uint64_t> words;
+};
+
+struct Interned {
+  std::list<Template> all;
+  std::unordered_multimap<uint64_t, Template*> index;
+};
+
+Template* intern(plan::Body body, std::vector<uint64_t> words, uint64_t hash) {
+  static thread_local auto* interned = new Interned;  // ops outlive everything that was recorded with them
+  const auto [first, last] = interned->index.equal_range(hash);
+  for (auto it = first; it != last; ++it) {
+    if (it->second->words == words) return it->second;
+  }
+  if (interned->all.size() >= kMostBodies) return nullptr;
+  interned->all.emplace_back();
+  Template& t = interned->all.back();
+  t.body = std::move(body);
+  t.words = std::move(words);
+  t.op = Op{.name = "once", .doc = "a call of a recorded body; columns are its outputs, one after another"};
+  t.op.vjp = body_vjp;
+  t.op.shape_is_argument = true;
+  t.op.body = &t.body;
+  interned->index.emplace(hash, &t);
+  return &t;
+}
+
+}  // namespace
+
+// ---- Tracing ----
+
+struct Once::State {
+  struct Trace {
+    std::vector<std::pair<Shape, DType>> in;
+    std::vector<bool> grads;
+    bool grad_enabled;
+    Template* made = nullptr;  // null: call the function every time
+    Tensors captured;
+    Shape shape;
+    std::vector<int64_t> widths;  // of the outputs
+  };
+  Function f;
+  uint64_t generation = ~uint64_t{0};
+  std::list<Trace> traces;
+
+  const Trace& trace(Tape& tape, const Tensors& in);
+  void record_body(Tape& tape, const Tensors& in, Trace& trace) const;
+};
+
+Once::Once(Function f) : state_(std::make_shared<State>()) { state_->f = std::move(f); }
+
+const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
+  if (generation != tape.generation) {
+    traces.clear();
+    generation = tape.generation;
+  }
+  for (const Trace& t : traces) {
+    bool same = t.in.size() == in.size() && t.grad_enabled == tape.grad_enabled;
+    for (size_t k = 0; same && k < in.size(); ++k) {
+      const Node* n = in[k].node();
+      same = n->shape == t.in[k].first && n->dtype == t.in[k].second && n->requires_grad == t.grads[k];
+    }
+    if (same) return t;
+  }
+  traces.emplace_back();
+  Trace& t = traces.back();
+  for (const Tensor& x : in) {
+    t.in.emplace_back(x.shape(), x.dtype());
+    t.grads.push_back(x.node()->requires_grad);
+  }
+  t.grad_enabled = tape.grad_enabled;
+  try {
+    record_body(tape, in, t);
+  } catch (...) {
+    traces.pop_back();
+    throw;
+  }
+  return t;
+}
+
+void Once::State::record_body(Tape& tape, const Tensors& in, Trace& trace) const {
+  Tensors arguments;
+  for (const Tensor& x : in) {
+    Node* n = tape.placeholder(x.dtype(), x.shape());
+    n->requires_grad = x.node()->requires_grad;
+    arguments.emplace_back(n);
+  }
+  const Tape::Aside aside(tape);  // what is recorded now is no part of the step
+  const Tensors out = f(arguments);
+  std::vector<Node*> nodes;
+  for (Node* n : tape.pending()) {
+    if (n) nodes.push_back(n);
+  }
+  plan::Body body;
+  std::vector<Node*> captured;
+  if (!plan::read_body(nodes, arguments, out, body, captured)) return;
+  trace.shape = out[0].shape();
+  trace.shape[1] = 0;
+  for (const Tensor& y : out) {
+    trace.widths.push_back(y.size(1));
+    trace.shape[1] += y.size(1);
+  }
+  for (Node* n : captured) trace.captured.emplace_back(n);
+  std::vector<uint64_t> words = body.words;
+  uint64_t hash = words.size();
+  for (uint64_t w : words) hash = (hash ^ w) * 0x9e3779b97f4a7c15u, hash ^= hash >> 31;
+  trace.made = intern(std::move(body), std::move(words), hash);
+}
+
+Tensors Once::operator()(const Tensors& in, Where where) const {
+  for (const Tensor& x : in) checked(x, "once", where);
+  Tape& tape = Tape::current();
+  if (tape.eager || tape.aside > 0) return state_->f(in);
+  const State::Trace& trace = state_->trace(tape, in);
+  if (!trace.made) return state_->f(in);
+  std::vector<Node*> nodes;
+  nodes.reserve(in.size() + trace.captured.size());
+  for (const Tensor& x : in) nodes.push_back(checked(x, "once", where));
+  for (const Tensor& x : trace.captured) nodes.push_back(x.node());
+  const Tensor call(tape.call(trace.made->op, nodes, {.attrs = {}, .shape = trace.shape, .list = {}}, where));
+  Tensors out;
+  out.reserve(trace.widths.size());
+  int64_t column = 0;
+  for (int64_t width : trace.widths) {
+    out.push_back(slice(Arg(call, where), 1, column, column + width));
+    column += width;
+  }
+  return out;
+}
+
+}  // namespace reel
