@@ -2,8 +2,8 @@
 // forwards and backwards, and they meet only to multiply for the weights' gradients.
 //
 // Rows (one for each step and sequence) lie member by member, then step by step, so that a member's rows are
-// one piece and so are those of a step. In bf16 products read rounded copies of weights, states and gradients;
-// weights, sums and everything pointwise are f32.
+// one piece and so are those of a step. In bf16 products read rounded copies of weights, states and
+// gradients; weights, sums and everything pointwise are f32.
 #include <algorithm>
 #include <map>
 #include <optional>
@@ -214,8 +214,7 @@ class HandLstm : public Stepper {
     const Share mine = rows_of(me);
     const int64_t batch = sequences(me.index).size();
     if (projects(l)) {
-      own.whole[steps_][m].project(input(l).row(mine.begin),
-                                   own.gates.data() + mine.begin * gates_);
+      own.whole[steps_][m].project(input(l).row(mine.begin), own.gates.data() + mine.begin * gates_);
     }
     const float* bias = value(at_.bias(l));
     float* products = scratch_[m].products.data();

@@ -126,8 +126,8 @@ Tensor transposed(const Tensor& x) { return transpose(x, -1, -2); }
 // op(a) op(b), where op transposes or not.
 Tensor product(const Tensor& a, bool ta, const Tensor& b, bool tb, bool bf16);
 
-// With A = op(a) and B = op(b): dA = dy B^T and dB = A^T dy, each transposed back where a or b was. Those of a
-// bf16 product are bf16 products: the rounding of A and B counts as the identity.
+// With A = op(a) and B = op(b): dA = dy B^T and dB = A^T dy, each transposed back where a or b was. Those of
+// a bf16 product are bf16 products: the rounding of A and B counts as the identity.
 void matmul_vjp(Vjp& g) {
   const bool ta = g.attrs().i[0] != 0, tb = g.attrs().i[1] != 0, narrow = g.attrs().i[2] != 0;
   if (g.needs(0)) {

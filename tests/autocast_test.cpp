@@ -151,9 +151,9 @@ TEST_CASE("autocast: f64 knows nothing of it, nor do sums, pointwise functions a
   manual_seed(9);
   const Tensor a = uniform({33, 40}, -1, 1), b = uniform({40, 50}, -1, 1);
   const auto values = [&] {
-    return std::vector<std::vector<double>>{
-        matmul(to(a, DType::f64), to(b, DType::f64)).to_vector<double>(), sum(a, 0).to_vector<double>(),
-        tanh(a * 1.25).to_vector<double>(), softmax(b, -1).to_vector<double>()};
+    return std::vector<std::vector<double>>{matmul(to(a, DType::f64), to(b, DType::f64)).to_vector<double>(),
+                                            sum(a, 0).to_vector<double>(), tanh(a * 1.25).to_vector<double>(),
+                                            softmax(b, -1).to_vector<double>()};
   };
   const auto without = values();
   const Autocast scope;
@@ -170,7 +170,8 @@ TEST_CASE("autocast: one weight in both precisions is kept apart, packed, in bat
     const Tensor w = uniform({40, 40}, -0.5, 0.5).requires_grad_();
     Tensor h = uniform({16, 40}, -1, 1), loss;
     for (int64_t t = 0; t < kSteps; ++t) {
-      const Autocast scope(turns == Turns::bf16 || (turns != Turns::f32 && (t % 2 == 0) == (turns == Turns::even)));
+      const Autocast scope(turns == Turns::bf16 ||
+                           (turns != Turns::f32 && (t % 2 == 0) == (turns == Turns::even)));
       h = tanh(matmul(h, transpose(w, 0, 1)) + uniform({16, 40}, -1, 1));
       const Tensor part = sum(h * uniform({16, 40}, -1, 1));
       loss = t == 0 ? part : loss + part;
@@ -190,14 +191,31 @@ TEST_CASE("autocast: one weight in both precisions is kept apart, packed, in bat
   CHECK(distance(exact[1], narrow[1]) > 1e-3);
 }
 
+TEST_CASE("autocast: what is recorded once is so in and out of the scope, with its gradient") {
+  for (bool eager : {false, true}) {
+    manual_seed(12);
+    const Eager mode(eager);
+    const Tensor w = variable({40, 50}), x = uniform({16, 40}, -1, 1), dy = uniform({16, 50}, -1, 1);
+    const Once cell = once([&](const Tensors& in) { return Tensors{matmul(in[0], w)}; });
+    const auto call = [&](bool narrow) {
+      const Autocast scope(narrow);
+      return cell({x})[0];
+    };
+    const Tensor before = call(false), inside = call(true), after = call(false);
+    sum(inside * dy).backward();
+    CHECK(in_bf16(inside, before));
+    CHECK(distance(before, after) == 0);
+    CHECK(distance(inside, matmul(rounded(x), rounded(w))) <= bound(64, 1));
+    CHECK(distance(w.grad(), matmul(transpose(rounded(x), 0, 1), rounded(dy))) <= bound(64, 1));
+  }
+}
+
 TEST_CASE("autocast: a model planned is the model eager, and its weights stay f32") {
   struct Model : nn::Module {
     nn::Embedding words{{this, "words"}, 20, 24};
     nn::LSTM lstm{{this, "lstm"}, 24, 32, {.num_layers = 2}};
     nn::Linear output{{this, "output"}, 32, 20};
-    Tensor loss(const Tensor& ids) const {
-      return cross_entropy(output(lstm(words(ids)).output), ids);
-    }
+    Tensor loss(const Tensor& ids) const { return cross_entropy(output(lstm(words(ids)).output), ids); }
   };
   manual_seed(11);
   Model model;
@@ -217,7 +235,8 @@ TEST_CASE("autocast: a model planned is the model eager, and its weights stay f3
     for (const Tensor& p : model.parameters()) all.push_back(p.grad());
     return all;
   };
-  const Tensors exact = gradients(false, false), eager = gradients(true, true), planned = gradients(false, true);
+  const Tensors exact = gradients(false, false), eager = gradients(true, true),
+                planned = gradients(false, true);
   for (size_t k = 0; k < planned.size(); ++k) {
     CHECK(planned[k].dtype() == DType::f32);
     double size = 0;

@@ -34,9 +34,9 @@ class Operand {
   std::vector<uint16_t> copy_;
 };
 
-// C[m,n] = A B + beta C, of operands of this type, sums in f32. f32 runs through sgemm; bf16 through a primitive
-// prepared at the first call of a thread for these sizes.
-void multiply(Type type, Sizes sizes, const void* a, Layout la, const void* b, Layout lb, float* c, int64_t ldc,
-              float beta = 0);
+// C[m,n] = A B + beta C, of operands of this type, sums in f32. f32 runs through sgemm; bf16 through a
+// primitive prepared at the first call of a thread for these sizes.
+void multiply(Type type, Sizes sizes, const void* a, Layout la, const void* b, Layout lb, float* c,
+              int64_t ldc, float beta = 0);
 
 }  // namespace reel::bench::hand

@@ -41,7 +41,8 @@ double OutputLayer::rows(const Member& me, Share share, const void* h, float* dh
     loss += cross_entropy_row(logits + r * ld_, bias, dbias, vocabulary_, targets[share.begin + r], scale);
     dlogits_.take(share.begin + r, 1);
   }
-  multiply(type_, {share.size(), hidden_, vocabulary_}, dlogits_.row(share.begin), {ld_}, w, {hidden_}, dh, ldh);
+  multiply(type_, {share.size(), hidden_, vocabulary_}, dlogits_.row(share.begin), {ld_}, w, {hidden_}, dh,
+           ldh);
   return loss;
 }
 

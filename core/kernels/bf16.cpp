@@ -91,7 +91,8 @@ void Round(const float* a, float* out, size_t n) {
 // 4 x 4 pairs of bf16 transposed; rows `step` pairs and `step_to` bf16 apart.
 void Square(const uint32_t* from, size_t step, Bf16* to, size_t step_to) {
 #if HWY_TARGET == HWY_SCALAR
-  for (size_t i = 0; i < 16; ++i) std::memcpy(to + i / 4 * step_to + i % 4 * 2, from + i % 4 * step + i / 4, 4);
+  for (size_t i = 0; i < 16; ++i)
+    std::memcpy(to + i / 4 * step_to + i % 4 * 2, from + i % 4 * step + i / 4, 4);
 #else
   const hn::FixedTag<uint32_t, 4> d;
   const hn::FixedTag<uint64_t, 2> twice;
@@ -226,8 +227,8 @@ void by_rows(int64_t rows, int64_t columns, Matrix<const float> from, Matrix<Bf1
       for (int64_t i = begin * kRows; i < std::min(rows, end * kRows); i += kRows) {
         HWY_DYNAMIC_DISPATCH(Across)
         (from.data + i + j * from.col, static_cast<size_t>(std::min(kColumns, columns - j)),
-         static_cast<size_t>(std::min(kRows, rows - i)), static_cast<size_t>(from.col), to.data + i * to.row + j,
-         static_cast<size_t>(to.row));
+         static_cast<size_t>(std::min(kRows, rows - i)), static_cast<size_t>(from.col),
+         to.data + i * to.row + j, static_cast<size_t>(to.row));
       }
     }
   });
@@ -296,7 +297,8 @@ void gemm_bf16(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<co
     by_lines(k, n, b, wide_b, [](auto... x) { HWY_DYNAMIC_DISPATCH(Round)(x...); });
     return multiply_wide(m, n, k, wide_a, wide_b, c, beta);
   }
-  const Matrix<Bf16> left{static_cast<Bf16*>(thread_room(0, static_cast<size_t>(m * k) * sizeof(Bf16))), k, 1};
+  const Matrix<Bf16> left{static_cast<Bf16*>(thread_room(0, static_cast<size_t>(m * k) * sizeof(Bf16))), k,
+                          1};
   by_rows(m, k, a, left);
   PackedMatrix right(k, n, Precision::bf16, thread_room(4, PackedMatrix::bytes(k, n, Precision::bf16)));
   right.pack(b);

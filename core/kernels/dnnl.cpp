@@ -303,7 +303,8 @@ Layout ask_layout(int64_t k, int64_t n, bool bf16) {
 }  // namespace
 
 Layout packed_layout(int64_t k, int64_t n, bool bf16) {
-  static thread_local std::map<std::tuple<int64_t, int64_t, bool>, Layout> known;  // asking takes microseconds
+  static thread_local std::map<std::tuple<int64_t, int64_t, bool>, Layout>
+      known;  // asking takes microseconds
   const std::tuple key(k, n, bf16);
   if (const auto found = known.find(key); found != known.end()) return found->second;
   if (known.size() >= kPrimitives) known.clear();
