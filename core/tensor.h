@@ -156,9 +156,10 @@ class Eager {
   bool before_;
 };
 
-// While one lives, matrix products of f32 recorded on this thread compute in bf16: operands are rounded to it,
-// sums and results are f32. Their gradients do so too, whenever those are recorded. Everything else, values
-// and weights among it, stays f32; f64 knows no bf16. Autocast(false) makes an exception inside another.
+// While one lives, matrix products of f32 recorded on this thread compute in bf16: operands are rounded to
+// it, sums and results are f32. Their gradients do so too, whenever those are recorded. Everything else,
+// values and weights among it, stays f32; f64 knows no bf16. Autocast(false) makes an exception inside
+// another.
 class Autocast {
  public:
   explicit Autocast(bool on = true);
