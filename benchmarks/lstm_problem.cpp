@@ -4,6 +4,8 @@
 #include <cmath>
 #include <random>
 
+#include "core/kernels/bf16.h"
+
 namespace reel::bench {
 
 namespace {
@@ -95,10 +97,12 @@ Workload recurrent_workload(std::string name, std::string description, const Rec
         {std::move(variant), [sizes, make](const Weights& w) { return make(sizes, w); }});
   };
   add("planned", planned_recurrent);
+  if (sizes.layers > 1) workload.variants.push_back(in_bf16(workload.variants.front()));
   if (sizes.embedding == 0) add("one_hot", planned_one_hot);
   if (lstm && sizes.layers == 1) add("separate", planned_separate);
   add("eager", [](const RecurrentSizes& s, const Weights& w) { return eager(planned_recurrent(s, w)); });
   add("hand", lstm ? hand_lstm : hand_rnn);
+  if (lstm && sizes.layers > 1 && bf16_is_fast()) add("hand-bf16", hand_lstm_bf16);
   if (sizes.shortest == 0) add("dnnl", dnnl_recurrent);
   return workload;
 }

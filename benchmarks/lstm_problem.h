@@ -62,6 +62,7 @@ std::unique_ptr<Stepper> planned_recurrent(const RecurrentSizes& sizes, const We
 std::unique_ptr<Stepper> planned_one_hot(const RecurrentSizes& sizes, const Weights& weights);
 std::unique_ptr<Stepper> planned_separate(const RecurrentSizes& sizes, const Weights& weights);
 std::unique_ptr<Stepper> hand_lstm(const RecurrentSizes& sizes, const Weights& weights);
+std::unique_ptr<Stepper> hand_lstm_bf16(const RecurrentSizes& sizes, const Weights& weights);
 std::unique_ptr<Stepper> hand_rnn(const RecurrentSizes& sizes, const Weights& weights);
 std::unique_ptr<Stepper> dnnl_recurrent(const RecurrentSizes& sizes, const Weights& weights);
 

@@ -70,6 +70,7 @@ Workload seq2seq_workload(const Seq2SeqSizes& s) {
             (static_cast<double>(s.source) * encoder + static_cast<double>(s.target) * (decoder + attention));
   w.weights = [s] { return initial_weights<Model>(s); };
   w.variants = engine_variants<Model>(s);
+  w.variants.insert(w.variants.begin() + 1, in_bf16(w.variants.front()));
   w.variants.push_back({"hand", [s](const Weights& weights) { return hand_seq2seq(s, weights); }});
   return w;
 }

@@ -57,6 +57,7 @@ Workload transformer_workload(const TransformerSizes& s) {
   w.flops = 3 * static_cast<double>(s.layers * s.batch * s.length) * products;
   w.weights = [s] { return initial_weights<Model>(s); };
   w.variants = engine_variants<Model>(s);
+  w.variants.insert(w.variants.begin() + 1, in_bf16(w.variants.front()));
   w.variants.push_back({"hand", [s](const Weights& weights) { return hand_transformer(s, weights); }});
   return w;
 }

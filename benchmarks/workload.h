@@ -37,6 +37,9 @@ struct Variant {
   std::function<std::unique_ptr<Stepper>(const Weights&)> make;
 };
 
+// "NAME-bf16": the same under Autocast.
+Variant in_bf16(const Variant& variant);
+
 struct Workload {
   std::string name;         // "W2"
   std::string description;  // sizes, in words

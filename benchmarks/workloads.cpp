@@ -4,6 +4,29 @@
 
 namespace reel::bench {
 
+namespace {
+
+class Bf16Stepper : public Stepper {
+ public:
+  explicit Bf16Stepper(std::unique_ptr<Stepper> inner) : inner_(std::move(inner)) {}
+  double step(int64_t k) override {
+    const Autocast scope;
+    return inner_->step(k);
+  }
+  Weights gradients() const override { return inner_->gradients(); }
+
+ private:
+  const std::unique_ptr<Stepper> inner_;
+};
+
+}  // namespace
+
+Variant in_bf16(const Variant& variant) {
+  return {variant.name + "-bf16", [make = variant.make](const Weights& weights) -> std::unique_ptr<Stepper> {
+            return std::make_unique<Bf16Stepper>(make(weights));
+          }};
+}
+
 const std::vector<Workload>& workloads() {
   static const std::vector<Workload> all = [] {
     std::vector<Workload> list;

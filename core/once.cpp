@@ -117,7 +117,7 @@ struct Once::State {
   struct Trace {
     std::vector<std::pair<Shape, DType>> in;
     std::vector<bool> grads;
-    bool grad_enabled;
+    bool grad_enabled, autocast;
     Template* made = nullptr;  // null: call the function every time
     Tensors captured;
     Shape shape;
@@ -139,7 +139,8 @@ const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
     generation = tape.generation;
   }
   for (const Trace& t : traces) {
-    bool same = t.in.size() == in.size() && t.grad_enabled == tape.grad_enabled;
+    bool same = t.in.size() == in.size() && t.grad_enabled == tape.grad_enabled &&
+                t.autocast == tape.autocast;
     for (size_t k = 0; same && k < in.size(); ++k) {
       const Node* n = in[k].node();
       same = n->shape == t.in[k].first && n->dtype == t.in[k].second && n->requires_grad == t.grads[k];
@@ -153,6 +154,7 @@ const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
     t.grads.push_back(x.node()->requires_grad);
   }
   t.grad_enabled = tape.grad_enabled;
+  t.autocast = tape.autocast;
   try {
     record_body(tape, in, t);
   } catch (...) {

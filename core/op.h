@@ -24,7 +24,7 @@ struct Body;
 // What a planner may know of an op. It never asks for the name.
 enum class Kind : uint8_t {
   pointwise,  // one program over every element, inputs broadcast
-  matmul,     // C = A B over the last two axes; i[0], i[1]: whether A, B are read transposed
+  matmul,     // C = A B over the last two axes; i[0], i[1]: whether A, B are read transposed; i[2]: in bf16
   view,       // the same memory read through other strides
   reduction,  // folds axes away
   concat,     // the inputs one after another along axis i[0]

@@ -116,6 +116,7 @@ class Tape {
   uint64_t generation = 0;  // how often pending nodes were taken to be computed
   bool grad_enabled = true;
   bool eager = false;
+  bool autocast = false;  // products are recorded as bf16 ones
   uint64_t recorded = 0;
   uint64_t live = 0;
 

@@ -152,6 +152,9 @@ void eval(std::initializer_list<Tensor> values) {
 NoGrad::NoGrad() : before_(std::exchange(Tape::current().grad_enabled, false)) {}
 NoGrad::~NoGrad() { Tape::current().grad_enabled = before_; }
 
+Autocast::Autocast(bool on) : before_(std::exchange(Tape::current().autocast, on)) {}
+Autocast::~Autocast() { Tape::current().autocast = before_; }
+
 Eager::Eager(bool on) : before_(Tape::current().eager) {
   Tape::current().flush();
   Tape::current().eager = on;

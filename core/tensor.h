@@ -156,6 +156,21 @@ class Eager {
   bool before_;
 };
 
+// While one lives, matrix products of f32 recorded on this thread compute in bf16: operands are rounded to
+// it, sums and results are f32. Their gradients do so too, whenever those are recorded. Everything else,
+// values and weights among it, stays f32; f64 knows no bf16. Autocast(false) makes an exception inside
+// another.
+class Autocast {
+ public:
+  explicit Autocast(bool on = true);
+  ~Autocast();
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+ private:
+  bool before_;
+};
+
 // How many threads a kernel may use; each takes fewer where the work is small. 0: all cores.
 void set_num_threads(int threads);
 int num_threads();

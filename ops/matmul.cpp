@@ -1,19 +1,22 @@
 #include "ops/matmul.h"
 
+#include "core/kernels/bf16.h"
 #include "core/kernels/gemm.h"
 #include "core/kernels/parallel.h"
 #include "core/kernels/pointwise.h"
 #include "core/structural.h"
+#include "core/tape.h"
 #include "ops/arithmetic.h"
 #include "ops/shape.h"
 
+#include <type_traits>
 #include <utility>
 
 namespace reel {
 
 namespace {
 
-// The integer attributes: whether a, b are read transposed.
+// The integer attributes: whether a, b are read transposed; whether both are rounded to bf16.
 Shape read(const Shape& shape, bool transposed) {
   Shape out = shape;
   const int rank = shape.rank();
@@ -99,11 +102,19 @@ void matmul_kernel(const Exec& e) {
   const int64_t m = out[rank - 2], n = out[rank - 1], k = left.shape[left.shape.rank() - 1];
   if (out.numel() == 0) return;
   const Matrices<T> a(left, out), b(right, out);
+  [[maybe_unused]] const bool narrow = e.attrs.i[2] != 0;
   const int64_t count = out.numel() / (m * n);
   const auto product = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Matrix<T> c{e.out.as<T>() + i * m * n, n, 1};
-      gemm(m, n, k, a.at(out, i), b.at(out, i), c, e.add ? T{1} : T{0});
+      const T beta = e.add ? T{1} : T{0};
+      if constexpr (std::is_same_v<T, float>) {
+        if (narrow) {
+          gemm_bf16(m, n, k, a.at(out, i), b.at(out, i), c, beta);
+          continue;
+        }
+      }
+      gemm(m, n, k, a.at(out, i), b.at(out, i), c, beta);
     }
   };
   if (count == 1) return product(0, 1);
@@ -113,13 +124,18 @@ void matmul_kernel(const Exec& e) {
 Tensor transposed(const Tensor& x) { return transpose(x, -1, -2); }
 
 // op(a) op(b), where op transposes or not.
-Tensor product(const Tensor& a, bool ta, const Tensor& b, bool tb);
+Tensor product(const Tensor& a, bool ta, const Tensor& b, bool tb, bool bf16);
 
-// With A = op(a) and B = op(b): dA = dy B^T and dB = A^T dy, each transposed back where a or b was.
+// With A = op(a) and B = op(b): dA = dy B^T and dB = A^T dy, each transposed back where a or b was. Those of
+// a bf16 product are bf16 products: the rounding of A and B counts as the identity.
 void matmul_vjp(Vjp& g) {
-  const bool ta = g.attrs().i[0] != 0, tb = g.attrs().i[1] != 0;
-  if (g.needs(0)) g[0] = ta ? product(g.x(1), tb, g.dy, true) : product(g.dy, false, g.x(1), !tb);
-  if (g.needs(1)) g[1] = tb ? product(g.dy, true, g.x(0), ta) : product(g.x(0), !ta, g.dy, false);
+  const bool ta = g.attrs().i[0] != 0, tb = g.attrs().i[1] != 0, narrow = g.attrs().i[2] != 0;
+  if (g.needs(0)) {
+    g[0] = ta ? product(g.x(1), tb, g.dy, true, narrow) : product(g.dy, false, g.x(1), !tb, narrow);
+  }
+  if (g.needs(1)) {
+    g[1] = tb ? product(g.dy, true, g.x(0), ta, narrow) : product(g.x(0), !ta, g.dy, false, narrow);
+  }
 }
 
 const Op matmul_op{
@@ -176,8 +192,13 @@ const Op matmul_op{
 };
 const Register matmul_registered(matmul_op);
 
-Tensor product(const Tensor& a, bool ta, const Tensor& b, bool tb) {
-  return record(matmul_op, {a, b}, {.i = {ta, tb}, .f = {}});
+Tensor product(const Tensor& a, bool ta, const Tensor& b, bool tb, bool bf16) {
+  return record(matmul_op, {a, b}, {.i = {ta, tb, bf16}, .f = {}});
+}
+
+// What Autocast asks of a product with this operand beside others like it.
+bool casts(const Arg& a) {
+  return Tape::current().autocast && a.tensor() && a.tensor()->defined() && a.tensor()->dtype() == DType::f32;
 }
 
 // An operand that is a transpose is read through it, so that its gradient comes out the way round it is
@@ -188,7 +209,7 @@ Tensor multiply(Arg a, Arg b) {
   return record(
       matmul_op,
       {from_a.defined() ? Arg(from_a, a.where()) : a, from_b.defined() ? Arg(from_b, b.where()) : b},
-      {.i = {from_a.defined(), from_b.defined()}, .f = {}});
+      {.i = {from_a.defined(), from_b.defined(), casts(a)}, .f = {}});
 }
 
 }  // namespace

@@ -121,6 +121,18 @@ TEST_CASE("readme: the classifier learns") {
   CHECK(losses.back() < 0.5 * losses.front());
 }
 
+TEST_CASE("readme: the classifier in bf16") {
+  manual_seed(1);
+  Classifier model;
+  const Tensor ids = Tensor::from(std::vector<int64_t>{1, 2, 3, 4, 5, 6}, {3, 2}),
+               labels = Tensor::from(std::vector<int64_t>{0, 3}, {2});
+  const double exact = cross_entropy(model(ids), labels).item();
+  const Autocast bf16;
+  Tensor loss = cross_entropy(model(ids), labels);
+  CHECK(loss.item() != exact);
+  CHECK(loss.item() == doctest::Approx(exact).epsilon(0.01));
+}
+
 TEST_CASE("readme: a gradient check of one's own") {
   const Tensor a = normal({2, 3}), b = normal({3, 2}), c = uniform({2, 2}, 1, 2);
   auto report = gradcheck([](const Tensors& x) { return tanh(matmul(x[0], x[1])) / x[2]; }, {a, b, c});

@@ -199,6 +199,26 @@ void RnnRowBack(const float* dh, const float* dz1, const float* w, int64_t ld, c
   });
 }
 
+// Gradients and activations are finite, so NaN needs no care.
+void NarrowRow(const float* from, uint16_t* to, int64_t n) {
+  const hn::ScalableTag<uint32_t> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  const hn::Rebind<uint16_t, decltype(d)> dh;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto half = hn::Set(d, 0x7fff), one = hn::Set(d, 1);
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto bits = hn::LoadU(d, reinterpret_cast<const uint32_t*>(from + i));
+    const auto up = hn::Add(bits, hn::Add(half, hn::And(hn::ShiftRight<16>(bits), one)));
+    hn::StoreU(hn::DemoteTo(dh, hn::BitCast(di, hn::ShiftRight<16>(up))), dh, to + i);
+  }
+  for (; i < n; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, from + i, 4);
+    to[i] = static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+  }
+}
+
 void AddRow(float* to, const float* row, int64_t n) {
   const D d;
   for_vectors(n, [&](int64_t j, int64_t count) HWY_ATTR {
@@ -218,6 +238,7 @@ HWY_EXPORT(CrossEntropyRow);
 HWY_EXPORT(RnnRow);
 HWY_EXPORT(RnnRowBack);
 HWY_EXPORT(AddRow);
+HWY_EXPORT(NarrowRow);
 
 void lstm_row(const float* x, const float* r, const float* b, const float* c0, float* act, float* c, float* h,
               int64_t n) {
@@ -239,6 +260,7 @@ void rnn_row_back(const float* dh, const float* dz1, const float* w, int64_t ld,
   HWY_DYNAMIC_DISPATCH(RnnRowBack)(dh, dz1, w, ld, h, dz, n);
 }
 void add_row(float* to, const float* row, int64_t n) { HWY_DYNAMIC_DISPATCH(AddRow)(to, row, n); }
+void narrow_row(const float* from, uint16_t* to, int64_t n) { HWY_DYNAMIC_DISPATCH(NarrowRow)(from, to, n); }
 
 }  // namespace reel::bench::hand
 #endif

@@ -28,6 +28,9 @@ void rnn_row(const float* x, const float* b, const float* h0, const float* w, in
 void rnn_row_back(const float* dh, const float* dz1, const float* w, int64_t ld, const float* h, float* dz,
                   int64_t n);
 
+// The nearest bf16 of each, ties to even.
+void narrow_row(const float* from, uint16_t* to, int64_t n);
+
 void add_row(float* to, const float* row, int64_t n);
 
 }  // namespace reel::bench::hand

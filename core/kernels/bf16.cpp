@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/kernels/dnnl.h"
+#include "core/kernels/packed.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/bf16.cpp"
@@ -72,6 +73,89 @@ void Pairs(const float* a, const float* b, size_t columns, uint32_t* out) {
   for (; j < columns; ++j) out[j] = nearest_one(a + j) >> 16 | (nearest_one(b + j) & 0xffff0000);
 }
 
+// What is left of a float that was rounded.
+void Round(const float* a, float* out, size_t n) {
+  const D d;
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto bits = nearest(d, hn::LoadU(d, reinterpret_cast<const uint32_t*>(a + i)));
+    hn::StoreU(hn::And(bits, hn::Set(d, 0xffff0000)), d, reinterpret_cast<uint32_t*>(out + i));
+  }
+  for (; i < n; ++i) {
+    const uint32_t bits = nearest_one(a + i) & 0xffff0000;
+    std::memcpy(out + i, &bits, 4);
+  }
+}
+
+// 4 x 4 pairs of bf16 transposed; rows `step` pairs and `step_to` bf16 apart.
+void Square(const uint32_t* from, size_t step, Bf16* to, size_t step_to) {
+#if HWY_TARGET == HWY_SCALAR
+  for (size_t i = 0; i < 16; ++i)
+    std::memcpy(to + i / 4 * step_to + i % 4 * 2, from + i % 4 * step + i / 4, 4);
+#else
+  const hn::FixedTag<uint32_t, 4> d;
+  const hn::FixedTag<uint64_t, 2> twice;
+  const hn::FixedTag<uint16_t, 8> halves;
+  const auto row0 = hn::LoadU(d, from), row1 = hn::LoadU(d, from + step);
+  const auto row2 = hn::LoadU(d, from + 2 * step), row3 = hn::LoadU(d, from + 3 * step);
+  const auto left01 = hn::BitCast(twice, hn::InterleaveLower(d, row0, row1));
+  const auto left23 = hn::BitCast(twice, hn::InterleaveLower(d, row2, row3));
+  const auto right01 = hn::BitCast(twice, hn::InterleaveUpper(d, row0, row1));
+  const auto right23 = hn::BitCast(twice, hn::InterleaveUpper(d, row2, row3));
+  const auto store = [&](size_t c, auto column) {
+    hn::StoreU(hn::BitCast(halves, column), halves, reinterpret_cast<uint16_t*>(to + c * step_to));
+  };
+  store(0, hn::InterleaveLower(twice, left01, left23));
+  store(1, hn::InterleaveUpper(twice, left01, left23));
+  store(2, hn::InterleaveLower(twice, right01, right23));
+  store(3, hn::InterleaveUpper(twice, right01, right23));
+#endif
+}
+
+// to[j, i] = from[i, j], pairs of bf16.
+void Turn(const uint32_t* from, size_t rows, size_t columns, size_t step, Bf16* to, size_t step_to) {
+  for (size_t j = 0; j < columns; j += 4) {
+    for (size_t i = 0; i < rows; i += 4) {
+      const uint32_t* square = from + i * step + j;
+      Bf16* out = to + j * step_to + 2 * i;
+      if (i + 4 <= rows && j + 4 <= columns) {
+        Square(square, step, out, step_to);
+        continue;
+      }
+      for (size_t r = 0; r < std::min<size_t>(4, rows - i); ++r) {
+        for (size_t c = 0; c < std::min<size_t>(4, columns - j); ++c)
+          std::memcpy(out + c * step_to + 2 * r, square + r * step + c, 4);
+      }
+    }
+  }
+}
+
+// Lines of this many elements are turned at a time: shorter pieces from many pages cost twice as much.
+constexpr size_t kDeep = 128;
+
+// out[columns, rows], rows `step` apart, = a[rows, columns] transposed, at most kDeep x 64 of it
+void Across(const float* a, size_t rows, size_t columns, size_t lda, Bf16* out, size_t step) {
+  alignas(64) uint32_t pairs[kDeep / 2 * 64];
+  for (size_t p = 0; p + 1 < rows; p += 2) Pairs(a + p * lda, a + (p + 1) * lda, columns, pairs + p / 2 * 64);
+  Turn(pairs, rows / 2, columns, 64, out, step);
+  if (rows % 2 == 0) return;
+  const float* last = a + (rows - 1) * lda;
+  for (size_t j = 0; j < columns; ++j)
+    out[j * step + rows - 1].bits = static_cast<uint16_t>(nearest_one(last + j) >> 16);
+}
+
+// At most kDeep rows, from `columns` of at most 64, each `length` long and `ldb` from the next, as rows of 64
+// pairs; zeros up to a multiple of 32 rows.
+void Columns(const float* b, size_t length, size_t columns, size_t ldb, uint32_t* out) {
+  alignas(64) uint32_t lines[64 * kDeep / 2];
+  const size_t padded = (length + 31) / 32 * 32;
+  if (length < padded || columns < 64) std::memset(lines, 0, sizeof lines);
+  for (size_t j = 0; j < columns; ++j)
+    Narrow(b + j * ldb, reinterpret_cast<Bf16*>(lines + j * kDeep / 2), length);
+  Turn(lines, 64, padded / 2, kDeep / 2, reinterpret_cast<Bf16*>(out), 2 * 64);
+}
+
 }  // namespace reel::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -81,6 +165,9 @@ namespace reel {
 HWY_EXPORT(Narrow);
 HWY_EXPORT(Widen);
 HWY_EXPORT(Pairs);
+HWY_EXPORT(Round);
+HWY_EXPORT(Across);
+HWY_EXPORT(Columns);
 
 namespace {
 
@@ -123,6 +210,28 @@ Matrix<T> room_like(int slot, int64_t rows, int64_t columns, Matrix<From> x) {
 template <class T>
 Matrix<const T> as_const(Matrix<T> x) {
   return {x.data, x.row, x.col};
+}
+
+// In f32: where there are no instructions for bf16, or too little to do for a library call.
+void multiply_wide(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, Matrix<float> c,
+                   float beta) {
+  into_or_onto(m, n, c, beta, [&](Matrix<float> to) { gemm(m, n, k, as_const(a), as_const(b), to, 0); });
+}
+
+// Rounds to dense rows, whichever way `from` lies: oneDNN 2.6.3 has no fast kernel for a transposed A.
+void by_rows(int64_t rows, int64_t columns, Matrix<const float> from, Matrix<Bf16> to) {
+  if (from.col == 1) return to_bf16(rows, columns, from, to);
+  constexpr int64_t kRows = 64, kColumns = 128;
+  parallel_for((rows + kRows - 1) / kRows, kRows * columns, [&](int64_t begin, int64_t end) {
+    for (int64_t j = 0; j < columns; j += kColumns) {
+      for (int64_t i = begin * kRows; i < std::min(rows, end * kRows); i += kRows) {
+        HWY_DYNAMIC_DISPATCH(Across)
+        (from.data + i + j * from.col, static_cast<size_t>(std::min(kColumns, columns - j)),
+         static_cast<size_t>(std::min(kRows, rows - i)), static_cast<size_t>(from.col),
+         to.data + i * to.row + j, static_cast<size_t>(to.row));
+      }
+    }
+  });
 }
 
 }  // namespace
@@ -170,8 +279,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, Matrix<const Bf
     const Matrix<float> wide_a = room_like<float>(1, m, k, a), wide_b = room_like<float>(2, k, n, b);
     from_bf16(m, k, a, wide_a);
     from_bf16(k, n, b, wide_b);
-    return into_or_onto(m, n, c, beta,
-                        [&](Matrix<float> to) { gemm(m, n, k, as_const(wide_a), as_const(wide_b), to, 0); });
+    return multiply_wide(m, n, k, wide_a, wide_b, c, beta);
   }
   in_pieces(m, n, k, 16, true, [&](int64_t i, int64_t rows, int64_t j, int64_t columns) {
     into_or_onto(rows, columns, c.from(i, j), beta, [&](Matrix<float> to) {
@@ -183,20 +291,27 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, Matrix<const Bf
 void gemm_bf16(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
                float beta) {
   if (m == 0 || n == 0) return;
-  const Matrix<Bf16> left = room_like<Bf16>(0, m, k, a);
-  const Matrix<Bf16> right = room_like<Bf16>(4, k, n, b);
-  to_bf16(m, k, a, left);
-  to_bf16(k, n, b, right);
-  gemm(m, n, k, as_const(left), as_const(right), c, beta);
+  if (!bf16_is_fast() || choose(m, n, k, false) == Routine::loops) {
+    const Matrix<float> wide_a = room_like<float>(1, m, k, a), wide_b = room_like<float>(2, k, n, b);
+    by_lines(m, k, a, wide_a, [](auto... x) { HWY_DYNAMIC_DISPATCH(Round)(x...); });
+    by_lines(k, n, b, wide_b, [](auto... x) { HWY_DYNAMIC_DISPATCH(Round)(x...); });
+    return multiply_wide(m, n, k, wide_a, wide_b, c, beta);
+  }
+  const Matrix<Bf16> left{static_cast<Bf16*>(thread_room(0, static_cast<size_t>(m * k) * sizeof(Bf16))), k,
+                          1};
+  by_rows(m, k, a, left);
+  PackedMatrix right(k, n, Precision::bf16, thread_room(4, PackedMatrix::bytes(k, n, Precision::bf16)));
+  right.pack(b);
+  gemm_packed(m, as_const(left), right, c, beta);
 }
 
 void pack_bf16_panel(int64_t k, int64_t columns, Matrix<const float> b, Bf16* panel) {
   constexpr int64_t kPanel = dnnl_wall::kPanel;
   uint32_t* out = reinterpret_cast<uint32_t*>(panel);
-  const int64_t pairs = (k + 31) / 32 * 16;
   static constexpr float kZeros[kPanel] = {};
-  if (columns < kPanel || k % 32 != 0) std::fill(out, out + pairs * kPanel, 0u);
   if (b.col == 1) {
+    const int64_t pairs = (k + 31) / 32 * 16;
+    if (columns < kPanel || k % 32 != 0) std::fill(out, out + pairs * kPanel, 0u);
     for (int64_t i = 0; i < k; i += 2) {
       const float* row = b.data + i * b.row;
       HWY_DYNAMIC_DISPATCH(Pairs)
@@ -204,14 +319,10 @@ void pack_bf16_panel(int64_t k, int64_t columns, Matrix<const float> b, Bf16* pa
     }
     return;
   }
-  for (int64_t i = 0; i < k; i += 32) {  // a line of 32 from each column at a time
-    const int64_t length = std::min<int64_t>(32, k - i);
-    for (int64_t j = 0; j < columns; ++j) {
-      alignas(64) uint32_t line[16] = {};
-      HWY_DYNAMIC_DISPATCH(Narrow)
-      (b.data + i + j * b.col, reinterpret_cast<Bf16*>(line), static_cast<size_t>(length));
-      for (int64_t p = 0; p < (length + 1) / 2; ++p) out[(i / 2 + p) * kPanel + j] = line[p];
-    }
+  for (int64_t i = 0; i < k; i += 128) {
+    HWY_DYNAMIC_DISPATCH(Columns)
+    (b.data + i, static_cast<size_t>(std::min<int64_t>(128, k - i)), static_cast<size_t>(columns),
+     static_cast<size_t>(b.col), out + i / 2 * kPanel);
   }
 }
 

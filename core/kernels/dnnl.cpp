@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <initializer_list>
 #include <list>
+#include <map>
+#include <tuple>
 #include <unordered_map>
 
 #include "core/error.h"
@@ -270,7 +272,9 @@ void matmul_packed(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, const 
   run(key, {a.data, b, c.data});
 }
 
-Layout packed_layout(int64_t k, int64_t n, bool bf16) {
+namespace {
+
+Layout ask_layout(int64_t k, int64_t n, bool bf16) {
   try {
     const memory::desc desc = packed_desc(k, n, bf16);
 #if DNNL_VERSION_MAJOR >= 3
@@ -294,6 +298,17 @@ Layout packed_layout(int64_t k, int64_t n, bool bf16) {
     fail("oneDNN {} knows no packed layout for a {} matrix [{}, {}]: {}", version(), bf16 ? "bf16" : "f32", k,
          n, e.what());
   }
+}
+
+}  // namespace
+
+Layout packed_layout(int64_t k, int64_t n, bool bf16) {
+  static thread_local std::map<std::tuple<int64_t, int64_t, bool>, Layout>
+      known;  // asking takes microseconds
+  const std::tuple key(k, n, bf16);
+  if (const auto found = known.find(key); found != known.end()) return found->second;
+  if (known.size() >= kPrimitives) known.clear();
+  return known[key] = ask_layout(k, n, bf16);
 }
 
 void reorder(int64_t k, int64_t n, bool bf16, Matrix<const float> from, void* packed) {

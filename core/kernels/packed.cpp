@@ -116,8 +116,9 @@ template void gemm_packed(int64_t, Matrix<const Bf16>, const PackedMatrix&, Matr
 
 // An element of B costs 0.1 ns to pack, 0.3 if transposed. At 16 rows (32 flops an element) a product then
 // takes 0.13 instead of 0.15 ns an element, transposed instead of 0.20; from some 640 rows on there is
-// nothing to gain but the transposed read.
-bool worth_packing(int64_t m, int64_t n, int64_t k, bool transposed, int64_t uses) {
+// nothing to gain but the transposed read. In bf16 B is packed for every product anyhow.
+bool worth_packing(int64_t m, int64_t n, int64_t k, bool transposed, int64_t uses, Precision precision) {
+  if (precision == Precision::bf16) return uses >= 2 && choose(m, n, k, transposed) != Routine::loops;
   if (m < 2 || choose(m, n, k, transposed) == Routine::loops) return false;
   if (transposed) return uses >= 4;
   return m <= 512 && uses >= 8;

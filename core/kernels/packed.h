@@ -46,6 +46,7 @@ template <class T>
 void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<float> c, float beta);
 
 // Whether packing B[k, n] pays where `uses` products with m rows each read it.
-bool worth_packing(int64_t m, int64_t n, int64_t k, bool transposed, int64_t uses);
+bool worth_packing(int64_t m, int64_t n, int64_t k, bool transposed, int64_t uses,
+                   Precision precision = Precision::f32);
 
 }  // namespace reel

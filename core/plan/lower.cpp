@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <tuple>
 
 #include "core/plan/explain.h"
 #include "core/plan/plan.h"
@@ -208,7 +209,7 @@ class Lowering {
       const GraphNode& n = graph_.nodes[k];
       Product p;
       if (!is_product(n) || !describe(k, graph_.id_of(k), p) || !packable(p)) continue;
-      Weight& w = weights_[{graph_.in(n)[1], n.i[1] != 0}];
+      Weight& w = weights_[{graph_.in(n)[1], n.i[1] != 0, p.precision}];
       ++w.uses;
       w.rows = std::max(w.rows, p.m);
     }
@@ -236,7 +237,7 @@ class Lowering {
     const GraphNode& n = graph_.nodes[k];
     const auto in = graph_.in(n);
     const Shape& a = graph_.shape(in[0]);
-    p = {n.shape[0], n.shape[1], a[n.i[0] ? 0 : 1], 0, 0, 0, 0, 0, -1};
+    p = {n.shape[0], n.shape[1], a[n.i[0] ? 0 : 1], 0, 0, 0, 0, 0, -1, n.i[2] ? Precision::bf16 : Precision::f32};
     int64_t c_col = 1;
     return a.rank() == 2 && graph_.shape(in[1]).rank() == 2 && p.k > 0 && strides_of(in[0], n.i[0] != 0, p.a_row, p.a_col) &&
            strides_of(in[1], n.i[1] != 0, p.b_row, p.b_col) && strides_of(out, false, p.c_row, c_col) && c_col == 1;
@@ -248,8 +249,8 @@ class Lowering {
     if (!is_product(n) || !describe(k, out, p)) return false;
     std::vector<Id> in(graph_.in(n).begin(), graph_.in(n).end());
     if (packable(p)) {
-      const auto at = weights_.find({in[1], n.i[1] != 0});
-      if (at != weights_.end() && worth_packing(at->second.rows, p.n, p.k, n.i[1] != 0, at->second.uses)) {
+      const auto at = weights_.find({in[1], n.i[1] != 0, p.precision});
+      if (at != weights_.end() && worth_packing(at->second.rows, p.n, p.k, n.i[1] != 0, at->second.uses, p.precision)) {
         in.push_back(pack(at->second, in[1], p));
         p.packed = at->second.packed;
       }
@@ -271,8 +272,8 @@ class Lowering {
     if (w.packed >= 0) return w.value;
     w.packed = static_cast<int32_t>(plan_->packed.size());
     static std::byte elsewhere;
-    plan_->packed.emplace_back(p.k, p.n, Precision::f32, &elsewhere);
-    const auto floats = static_cast<int64_t>((PackedMatrix::bytes(p.k, p.n) + sizeof(float) - 1) / sizeof(float));
+    plan_->packed.emplace_back(p.k, p.n, p.precision, &elsewhere);
+    const auto floats = static_cast<int64_t>((PackedMatrix::bytes(p.k, p.n, p.precision) + sizeof(float) - 1) / sizeof(float));
     w.value = new_contiguous(DType::f32, {floats}, Home::scratch);
     plan_->products.push_back(p);
     emit({.what = Do::pack, .kernel = static_cast<int32_t>(plan_->products.size() - 1)}, {from}, {w.value});
@@ -384,7 +385,7 @@ class Lowering {
   Layout layout_;
   std::unique_ptr<Plan> plan_;
   std::vector<uint32_t> readers_;
-  std::map<std::pair<Id, bool>, Weight> weights_;  // by the right side, and whether it is read transposed
+  std::map<std::tuple<Id, bool, Precision>, Weight> weights_;  // by the right side, whether it is read transposed, in what
   std::vector<std::vector<Sum>> waiting_;  // by the node whose value is the part
   std::vector<Sum> early_;                 // parts that are leaves
   std::vector<bool> tiled_, opened_, full_read_;

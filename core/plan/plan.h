@@ -46,6 +46,7 @@ struct Product {
   int64_t m, n, k;
   int64_t a_row, a_col, b_row, b_col, c_row;
   int32_t packed;  // which of Plan::packed, or -1
+  Precision precision = Precision::f32;
 };
 
 struct Step {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/environment.h"
+#include "core/kernels/bf16.h"
 #include "core/kernels/pointwise.h"
 #include "core/plan/explain.h"
 #include "core/plan/plan.h"
@@ -93,7 +94,8 @@ void run_step(const Plan& plan, const Step& step, const Run& run) {
       const Matrix<const float> a{in[0].as<const float>(), p.a_row, p.a_col};
       const Matrix<float> c{out->as<float>(), p.c_row, 1};
       if (p.packed >= 0) return gemm_packed(p.m, a, plan.packed[static_cast<size_t>(p.packed)], c, step.add ? 1.0f : 0.0f);
-      return gemm(p.m, p.n, p.k, a, {in[1].as<const float>(), p.b_row, p.b_col}, c, step.add ? 1.0f : 0.0f);
+      const auto product = p.precision == Precision::bf16 ? gemm_bf16 : static_cast<decltype(&gemm_bf16)>(gemm);
+      return product(p.m, p.n, p.k, a, {in[1].as<const float>(), p.b_row, p.b_col}, c, step.add ? 1.0f : 0.0f);
     }
     case Do::pack: {
       const Product& p = plan.products[static_cast<size_t>(step.kernel)];

@@ -2,6 +2,7 @@
 // product whose inner dimension joins the times; likewise sums of column sums, and of rows at ids. What else
 // a sum adds up becomes a pointwise result, which a kernel can take in.
 #include <algorithm>
+#include <array>
 #include <map>
 #include <numeric>
 
@@ -73,7 +74,8 @@ class Joining {
   }
 
   struct Parts {
-    std::vector<Part> products, columns, rows, others;
+    std::array<std::vector<Part>, 2> products;  // f32 and bf16
+    std::vector<Part> columns, rows, others;
   };
 
   Parts parts_of(size_t k) const {
@@ -84,7 +86,7 @@ class Joining {
     for (size_t p = 0; p < list.size() / kPlaceWords; ++p) {
       const int64_t ids = list[p * kPlaceWords + 3];
       const Part part{place_of(list, p), in[p], ids < 0 ? -1 : in[static_cast<size_t>(ids)]};
-      (is_outer_product(part) ? parts.products
+      (is_outer_product(part) ? parts.products[graph_.node(part.value).i[2] != 0]
        : is_column_sum(part)  ? parts.columns
        : is_rows(part)        ? parts.rows
                               : parts.others)
@@ -92,7 +94,8 @@ class Joining {
     }
     // In tape order of the older operand: the times of a sequence in their order, not in that of the backward
     // pass, so that the joins are those that the forward pass has as well.
-    sort_by(parts.products, [&](const Part& p) { return std::min(operand(p, 0), operand(p, 1)); });
+    for (std::vector<Part>& products : parts.products)
+      sort_by(products, [&](const Part& p) { return std::min(operand(p, 0), operand(p, 1)); });
     sort_by(parts.columns, [&](const Part& p) { return operand(p, 0); });
     sort_by(parts.rows, [](const Part& p) { return p.ids; });
     return parts;
@@ -105,20 +108,20 @@ class Joining {
   }
 
   void order_products(size_t k) {
-    const Parts parts = parts_of(k);
-    if (parts.products.size() < 2) return;
-    const std::vector<Id> a = operands(parts.products, 0), b = operands(parts.products, 1);
-    if (!distinct(a) || !distinct(b)) return;
-    const std::vector<size_t> order = orders_.contains(sorted(a)) ? known_order(a) : known_order(b);
-    orders_.try_emplace(sorted(a), reordered(a, order));
-    orders_.try_emplace(sorted(b), reordered(b, order));
+    for (const std::vector<Part>& products : parts_of(k).products) {
+      const std::vector<Id> a = operands(products, 0), b = operands(products, 1);
+      if (products.size() < 2 || !distinct(a) || !distinct(b)) continue;
+      const std::vector<size_t> order = orders_.contains(sorted(a)) ? known_order(a) : known_order(b);
+      orders_.try_emplace(sorted(a), reordered(a, order));
+      orders_.try_emplace(sorted(b), reordered(b, order));
+    }
   }
 
   void sum(size_t k) {
     const GraphNode& n = graph_.nodes[k];
     const Parts parts = parts_of(k);
     std::vector<Term> terms;
-    join_products(parts.products, terms);
+    for (const std::vector<Part>& products : parts.products) join_products(products, terms);
     join_columns(parts.columns, terms);
     join_rows(parts.rows, terms);
     for (const Part& p : parts.others) {

@@ -29,14 +29,18 @@ namespace {
 
 std::string what(const Plan& plan, const Step& step) {
   switch (step.what) {
-    case Do::call: return std::string(plan.nodes[static_cast<size_t>(step.node)].op->name);
+    case Do::call: {
+      const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];
+      const bool narrow = node.op->kind == Kind::matmul && node.attrs.i[2] != 0;
+      return std::string(node.op->name) + (narrow ? " bf16" : "");
+    }
     case Do::fused: {
       const Fused& kernel = plan.kernels[static_cast<size_t>(step.kernel)];
       return fmt::format("fused {} instructions over {},", kernel.program.code.size(), kernel.space);
     }
     case Do::product: {
       const Product& p = plan.products[static_cast<size_t>(step.kernel)];
-      return fmt::format("matmul{}{}{}", p.a_col == 1 ? "" : " a^T", p.b_col == 1 ? "" : " b^T", p.packed < 0 ? "" : " packed");
+      return fmt::format("matmul{}{}{}{}", p.precision == Precision::bf16 ? " bf16" : "", p.a_col == 1 ? "" : " a^T", p.b_col == 1 ? "" : " b^T", p.packed < 0 ? "" : " packed");
     }
     case Do::pack: return "pack";
     case Do::copy: return "copy";

@@ -310,7 +310,7 @@ int main(int argc, char** argv) {
     if (s.generate > 0 && s.common.load.empty())
       throw WrongFlag("--generate wants the model's file: --load FILE.");
     catch_interrupts();
-    start_engine(s.common);
+    const auto precision = start_engine(s.common);
     if (s.generate > 0) {
       const auto about = reel::load_safetensors(s.common.load).metadata;
       if (const auto kind = about.find("model"); kind != about.end()) s.model = kind->second;

@@ -20,13 +20,12 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const std::string& name, const 
   fail("there is no optimiser '{}'", name);
 }
 
-void start_engine(const CommonFlags& common) {
-  if (common.dtype == "bf16")
-    throw WrongFlag("--dtype bf16 is not to be had in this version: want f32, or f64 (reference kernels).");
+Autocast start_engine(const CommonFlags& common) {
   limit_memory();
   set_default_dtype(common.dtype == "f64" ? DType::f64 : DType::f32);
   set_num_threads(common.threads);
   manual_seed(common.seed);
+  return Autocast(common.dtype == "bf16");
 }
 
 }  // namespace reel::examples

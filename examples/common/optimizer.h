@@ -14,7 +14,8 @@ namespace reel::examples {
 std::unique_ptr<optim::Optimizer> make_optimizer(const std::string& name, const NamedTensors& parameters,
                                                  double lr);
 
-// Seed, threads and default dtype; to be called before the model is made.
-void start_engine(const CommonFlags& common);
+// Seed, threads and dtype; to be called before the model is made. With bf16, products are computed in it
+// while the result lives.
+[[nodiscard]] Autocast start_engine(const CommonFlags& common);
 
 }  // namespace reel::examples

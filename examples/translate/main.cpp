@@ -256,7 +256,7 @@ int main(int argc, char** argv) {
   Settings s;
   s.declare(flags);
   return run_main(argc, argv, flags, [&] {
-    start_engine(s.common);
+    const auto precision = start_engine(s.common);
     if (s.minutes > 0 && !flags.given("--epochs")) s.common.epochs = unlimited;
     if (s.translate) {
       if (s.common.load.empty()) throw WrongFlag("--translate wants the model's file: --load FILE.");
