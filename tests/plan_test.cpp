@@ -32,17 +32,24 @@ bool close(const Rows& a, const Rows& b, double tolerance) {
   return true;
 }
 
-TEST_CASE("random programs: planned equals eager, values and gradients") {
+TEST_CASE("random programs: planned, also without each pass, equals eager, values and gradients") {
+  const char* const plans[] = {"-prune", "-batch", "-accumulate", "-fuse", "-place", "none"};
   const uint64_t before = tape_stats().live_nodes;
   for (uint64_t seed = 0; seed < 600; ++seed) {
     for (const DType dtype : {DType::f64, DType::f32}) {
-      const Rows planned = RandomProgram(seed, dtype).run();
-      const Eager eager;
-      const Rows at_once = RandomProgram(seed, dtype).run();
-      CHECK_MESSAGE(close(planned, at_once, dtype == DType::f64 ? 1e-10 : 2e-4),
-                    "seed " << seed << ", " << name_of(dtype).data());
+      const Rows at_once = [&] {
+        const Eager eager;
+        return RandomProgram(seed, dtype).run();
+      }();
+      for (const char* passes : {"", plans[seed % 6]}) {
+        set_plan_passes(passes);
+        const Rows planned = RandomProgram(seed, dtype).run();
+        CHECK_MESSAGE(close(planned, at_once, dtype == DType::f64 ? 1e-10 : 2e-4),
+                      "seed " << seed << ", " << std::string(name_of(dtype)) << ", passes '" << std::string(passes) << "'");
+      }
     }
   }
+  set_plan_passes("");
   CHECK(tape_stats().live_nodes == before);
 }
 
