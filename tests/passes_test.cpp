@@ -480,3 +480,53 @@ TEST_CASE("place: parts lie where their join wants them; where two joins disagre
   CHECK(plan_of(join({{0, 1, 2}})) == 1);
   set_plan_passes("");
 }
+
+// ---- What was wrong once ----
+
+TEST_CASE("passes: a view of a join that is a stretch of a leaf sees the leaf's values") {
+  const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6}, {3, 2});
+  const auto joined = [&] { return concat({slice(x, 0, 1, 2), slice(x, 0, 2, 3)}, 0); };
+  CHECK(transpose(joined(), 0, 1).to_vector<float>() == std::vector<float>{3, 5, 4, 6});
+  CHECK((slice(joined(), 0, 1, 2) * 2.0).to_vector<float>() == std::vector<float>{10, 12});
+}
+
+TEST_CASE("passes: batched concatenations repeat the rows of a constant part") {
+  const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4}, {2, 2}), c = Tensor::from(std::vector<float>{9}, {1, 1});
+  const Tensor w = Tensor::from(std::vector<float>{1, 0, 0, 1}, {2, 2});
+  const Tensor v = Tensor::from(std::vector<float>{1, 0, 0, 0, 1, 0, 0, 0, 1}, {3, 3});
+  Tensors y;
+  for (int64_t k = 0; k < 2; ++k) y.push_back(matmul(concat({c, matmul(slice(x, 0, k, k + 1), w)}, 1), v));
+  CHECK(y[0].to_vector<float>() == std::vector<float>{9, 1, 2});
+  CHECK(y[1].to_vector<float>() == std::vector<float>{9, 3, 4});
+}
+
+TEST_CASE("passes: a gradient that the graph reads, or that two variables share, is no other run's gradient") {
+  const auto t = [](float a, float b) { return Tensor::from(std::vector<float>{a, b}, {2}); };
+  for (const bool own : {true, false}) {
+    Tensor w = t(1, 2).requires_grad_();
+    const Tensor before = t(10, 20), other = t(3, 5);
+    w.set_grad(before);
+    sum(w * w * (own ? before : other)).backward();
+    CHECK(w.grad().to_vector<float>() == (own ? std::vector<float>{30, 100} : std::vector<float>{16, 40}));
+  }
+  for (const bool shared : {true, false}) {
+    Tensor a = t(1, 2).requires_grad_(), b = t(4, 5).requires_grad_();
+    const Tensor before = t(10, 20);
+    a.set_grad(before);
+    b.set_grad(shared ? before : t(1, 1));
+    sum(a * a * b).backward();
+    CHECK(a.grad().to_vector<float>() == std::vector<float>{18, 40});
+    CHECK(b.grad().to_vector<float>() == (shared ? std::vector<float>{11, 24} : std::vector<float>{2, 5}));
+  }
+}
+
+TEST_CASE("passes: a call under NoGrad is not the one that a gradient passes through") {
+  Tensor w = Tensor::from(std::vector<float>{0.5f}, {1}).requires_grad_();
+  Tensor fixed;
+  {
+    const NoGrad none;
+    fixed = w * w;
+  }
+  sum(fixed * (w * w)).backward();
+  CHECK(w.grad().to_vector<float>() == std::vector<float>{0.25f});  // w^2 2 w
+}
