@@ -169,6 +169,7 @@ TapeStats tape_stats() {
   return stats;
 }
 
-std::string plan_text() { return plan::pending_text(Tape::current().pending()); }
+std::string plan_text() { return plan::text(*plan::pending_plan(Tape::current().pending())); }
+std::string plan_dot() { return plan::dot(*plan::pending_plan(Tape::current().pending())); }
 
 }  // namespace reel

@@ -192,5 +192,7 @@ void set_plan_passes(std::string_view passes);
 
 // The text of the plan that would run if everything pending were computed now.
 std::string plan_text();
+// The same as a drawing, for Graphviz: steps as boxes, values with their shapes as edges.
+std::string plan_dot();
 
 }  // namespace reel

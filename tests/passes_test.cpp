@@ -63,7 +63,7 @@ Tensor constant(const Shape& shape) {
 }
 
 struct Lstm {
-  int64_t in = 3, hidden = 4, batch = 2;
+  int64_t in = 24, hidden = 32, batch = 20;  // too large for pointwise calls to be joined
   Tensor w = variable({in, 4 * hidden}), u = variable({hidden, 4 * hidden}), b = variable({4 * hidden});
   Tensors x;
 
@@ -187,11 +187,12 @@ TEST_CASE("batch: what enters a recurrence is joined, the recurrence is not, wha
 }
 
 TEST_CASE("batch: sequences of different lengths go step by step together") {
-  const Tensor u = constant({4, 4});
+  const Tensor u = constant({4, 4}), starts[] = {constant({1, 4}), constant({1, 4}), constant({1, 4})};
+  const int lengths[] = {3, 5, 2};
   Tensors ends;
-  for (int length : {3, 5, 2}) {
-    Tensor h = uniform({1, 4});
-    eval({h});
+  for (int k = 0; k < 3; ++k) {
+    Tensor h = starts[k];
+    const int length = lengths[k];
     for (int t = 0; t < length; ++t) h = tanh(matmul(h, u));
     ends.push_back(h);
   }
@@ -232,9 +233,9 @@ TEST_CASE("batch: a forest written node by node has as many products as heights"
 }
 
 TEST_CASE("batch: sources are not joined, nor products of different kinds") {
-  const Tensor w = constant({4, 4}), s = constant({2, 3, 4});
+  const Tensor w = constant({4, 4}), s = constant({2, 3, 4}), v = constant({2, 4, 4}), z = constant({2, 4, 4});
   const Tensor a = matmul(uniform({2, 4}), w), b = matmul(uniform({2, 4}), w);
-  const Tensor turned = matmul(a, transpose(w, 0, 1)), c = matmul(s, constant({2, 4, 4})), d = matmul(s, constant({2, 4, 4}));
+  const Tensor turned = matmul(a, transpose(w, 0, 1)), c = matmul(s, v), d = matmul(s, z);
   const Graph before = pending(), after = plan::batch(before);
   check_sound(before, after);
   CHECK(count(after, "uniform") == 2);
@@ -339,43 +340,47 @@ TEST_CASE("sink: gates that are sliced from one wide value become narrow values"
 
 TEST_CASE("sink: a value that is also read whole, or stays, or whose slices overlap, is made once") {
   const Tensor z = constant({2, 8});
-  const auto widths = [&](const Tensors&) {
+  // The widths of what tanh makes, where `read` reads it and drops it.
+  const auto widths = [&](const auto& read) {
+    const Tensors kept = read();
     const Graph after = plan::prune(plan::sink(pending()));
     std::vector<int64_t> widths;
     for (size_t k : all_of(after, "tanh")) widths.push_back(after.nodes[k].shape[1]);
     return widths;
   };
+  const auto pieces = [](const Tensor& t, int64_t a, int64_t b, int64_t c, int64_t d) {
+    return Tensors{slice(t, 1, a, b) * 2.0, slice(t, 1, c, d) * 2.0};
+  };
   const std::vector<int64_t> whole{8};
-  {
-    const Tensor t = tanh(z);  // stays
-    CHECK(widths({slice(t, 1, 0, 4) * 2.0, slice(t, 1, 4, 8) * 2.0}) == whole);
-  }
-  const auto read_whole = [&](const Tensor& t) { return Tensors{slice(t, 1, 0, 4) * 2.0, sum(t, 1)}; };
-  CHECK(widths(read_whole(tanh(z))) == whole);
-  const auto overlapping = [&](const Tensor& t) { return Tensors{slice(t, 1, 0, 6) * 2.0, slice(t, 1, 2, 8) * 2.0}; };
-  CHECK(widths(overlapping(tanh(z))) == whole);
-  const auto narrow = [&](const Tensor& t) { return Tensors{slice(t, 1, 0, 3) * 2.0, slice(t, 1, 5, 8) * 2.0}; };
-  CHECK(widths(narrow(tanh(z))) == std::vector<int64_t>{3, 3});
+  CHECK(widths([&] { return pieces(tanh(z), 0, 3, 5, 8); }) == std::vector<int64_t>{3, 3});
+  CHECK(widths([&] { return pieces(tanh(z), 0, 6, 2, 8); }) == whole);
+  CHECK(widths([&] {
+          const Tensor t = tanh(z);
+          return Tensors{slice(t, 1, 0, 4) * 2.0, sum(t, 1)};
+        }) == whole);
+  const Tensor stays = tanh(z);
+  CHECK(widths([&] { return pieces(stays, 0, 4, 4, 8); }) == whole);
 }
 
 // ---- fuse ----
 
 Graph fused() {
-  Graph graph = plan::prune(pending());
+  Graph graph = plan::prune(plan::batch(pending(), true));
   graph = plan::join_sums(graph);
   graph = plan::prune(plan::sink(graph));
   plan::fuse(graph);
   return graph;
 }
 
-TEST_CASE("fuse: an LSTM step is one kernel forward and one backward") {
+// Backward the output gate's gradient is a kernel of its own: nothing pointwise leads from it to the other three.
+TEST_CASE("fuse: an LSTM step is one kernel forward and at most two backward") {
   const auto kernels = [](int steps, bool backward) {
     const Lstm model(steps);
     const Tensors kept = backward ? model.gradients() : Tensors{model.value()};
     return static_cast<int>(fused().kernels.size());
   };
   CHECK(kernels(6, false) - kernels(5, false) == 1);
-  CHECK(kernels(9, true) - kernels(5, true) == 4 * 2);
+  CHECK(kernels(9, true) - kernels(5, true) <= 4 * (1 + 2));
 }
 
 TEST_CASE("fuse: a kernel holds nodes of one space, and writes what others read and nothing else") {
@@ -439,11 +444,10 @@ TEST_CASE("place: the plan of an LSTM, forward and backward, copies nothing over
   const auto copied = [](int steps) {
     const Lstm model(steps);
     const Tensors g = model.gradients();
-    return copies(*plan::make_plan(pending()));
+    return copies(*plan::make_plan(pending(), true));
   };
-  const auto joined_inputs = [](int steps) { return static_cast<size_t>(steps); };  // leaves, into one matrix
-  CHECK(copied(5) <= joined_inputs(5) + 1);
-  CHECK(copied(9) - copied(5) == joined_inputs(9) - joined_inputs(5));
+  CHECK(copied(5) <= 2);  // the inputs, which are leaves, into one matrix, in the order of either pass
+  CHECK(copied(9) == copied(5));
 }
 
 TEST_CASE("place: parts lie where their join wants them; where two joins disagree, a part is copied once") {
@@ -475,4 +479,54 @@ TEST_CASE("place: parts lie where their join wants them; where two joins disagre
   set_plan_passes("-batch,-place");
   CHECK(plan_of(join({{0, 1, 2}})) == 1);
   set_plan_passes("");
+}
+
+// ---- What was wrong once ----
+
+TEST_CASE("passes: a view of a join that is a stretch of a leaf sees the leaf's values") {
+  const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6}, {3, 2});
+  const auto joined = [&] { return concat({slice(x, 0, 1, 2), slice(x, 0, 2, 3)}, 0); };
+  CHECK(transpose(joined(), 0, 1).to_vector<float>() == std::vector<float>{3, 5, 4, 6});
+  CHECK((slice(joined(), 0, 1, 2) * 2.0).to_vector<float>() == std::vector<float>{10, 12});
+}
+
+TEST_CASE("passes: batched concatenations repeat the rows of a constant part") {
+  const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4}, {2, 2}), c = Tensor::from(std::vector<float>{9}, {1, 1});
+  const Tensor w = Tensor::from(std::vector<float>{1, 0, 0, 1}, {2, 2});
+  const Tensor v = Tensor::from(std::vector<float>{1, 0, 0, 0, 1, 0, 0, 0, 1}, {3, 3});
+  Tensors y;
+  for (int64_t k = 0; k < 2; ++k) y.push_back(matmul(concat({c, matmul(slice(x, 0, k, k + 1), w)}, 1), v));
+  CHECK(y[0].to_vector<float>() == std::vector<float>{9, 1, 2});
+  CHECK(y[1].to_vector<float>() == std::vector<float>{9, 3, 4});
+}
+
+TEST_CASE("passes: a gradient that the graph reads, or that two variables share, is no other run's gradient") {
+  const auto t = [](float a, float b) { return Tensor::from(std::vector<float>{a, b}, {2}); };
+  for (const bool own : {true, false}) {
+    Tensor w = t(1, 2).requires_grad_();
+    const Tensor before = t(10, 20), other = t(3, 5);
+    w.set_grad(before);
+    sum(w * w * (own ? before : other)).backward();
+    CHECK(w.grad().to_vector<float>() == (own ? std::vector<float>{30, 100} : std::vector<float>{16, 40}));
+  }
+  for (const bool shared : {true, false}) {
+    Tensor a = t(1, 2).requires_grad_(), b = t(4, 5).requires_grad_();
+    const Tensor before = t(10, 20);
+    a.set_grad(before);
+    b.set_grad(shared ? before : t(1, 1));
+    sum(a * a * b).backward();
+    CHECK(a.grad().to_vector<float>() == std::vector<float>{18, 40});
+    CHECK(b.grad().to_vector<float>() == (shared ? std::vector<float>{11, 24} : std::vector<float>{2, 5}));
+  }
+}
+
+TEST_CASE("passes: a call under NoGrad is not the one that a gradient passes through") {
+  Tensor w = Tensor::from(std::vector<float>{0.5f}, {1}).requires_grad_();
+  Tensor fixed;
+  {
+    const NoGrad none;
+    fixed = w * w;
+  }
+  sum(fixed * (w * w)).backward();
+  CHECK(w.grad().to_vector<float>() == std::vector<float>{0.25f});  // w^2 2 w
 }

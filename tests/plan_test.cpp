@@ -32,17 +32,24 @@ bool close(const Rows& a, const Rows& b, double tolerance) {
   return true;
 }
 
-TEST_CASE("random programs: planned equals eager, values and gradients") {
+TEST_CASE("random programs: planned, also without each pass, equals eager, values and gradients") {
+  const char* const plans[] = {"-prune", "-batch", "-accumulate", "-fuse", "-place", "none"};
   const uint64_t before = tape_stats().live_nodes;
   for (uint64_t seed = 0; seed < 600; ++seed) {
     for (const DType dtype : {DType::f64, DType::f32}) {
-      const Rows planned = RandomProgram(seed, dtype).run();
-      const Eager eager;
-      const Rows at_once = RandomProgram(seed, dtype).run();
-      CHECK_MESSAGE(close(planned, at_once, dtype == DType::f64 ? 1e-10 : 2e-4),
-                    "seed " << seed << ", " << name_of(dtype).data());
+      const Rows at_once = [&] {
+        const Eager eager;
+        return RandomProgram(seed, dtype).run();
+      }();
+      for (const char* passes : {"", plans[seed % 6]}) {
+        set_plan_passes(passes);
+        const Rows planned = RandomProgram(seed, dtype).run();
+        CHECK_MESSAGE(close(planned, at_once, dtype == DType::f64 ? 1e-10 : 2e-4),
+                      "seed " << seed << ", " << std::string(name_of(dtype)) << ", passes '" << std::string(passes) << "'");
+      }
     }
   }
+  set_plan_passes("");
   CHECK(tape_stats().live_nodes == before);
 }
 
@@ -106,6 +113,18 @@ TEST_CASE("a plan as text") {
     y = sum_to(exp(x * w) * first, {});
   }
   const Tensor g = grad(y, x, {.cotangents = {}, .create_graph = false});
+  CHECK(plan_text() == R"(plan: 2 leaves, 13 nodes, 9 steps, arena 192 bytes
+%1 f64 [2, 3], %2 f64 [2, 3], %3 f64 [2, 3] = fused 3 instructions over [2, 3], leaf0 leaf1 %0  stays, stays, stays
+%4 f64 [] = sum_to %3  stays
+%5 f64 [] = full  @0
+%8 f64 [2, 3] = fused 1 instructions over [2, 3], %6 %2  @64
+%9 f64 [1, 3] = sum_to %8  @128
+%12 f64 [2, 3] = zero  stays
+%12 f64 [2, 3] += at 0 of axis 0 %9  stays
+%11 f64 [2, 3] = fused 3 instructions over [2, 3], %6 %0 %2 leaf1  @64
+%12 f64 [2, 3] += whole %11  stays
+)");
+  set_plan_passes("none");
   CHECK(plan_text() == R"(plan: 2 leaves, 13 nodes, 13 steps, arena 192 bytes
 %1 f64 [2, 3] = mul leaf0 leaf1  stays
 %2 f64 [2, 3] = exp %1  stays
@@ -116,22 +135,52 @@ TEST_CASE("a plan as text") {
 %8 f64 [2, 3] = mul %6 %2  @128
 %9 f64 [1, 3] = sum_to %8  @0
 %12 f64 [2, 3] = zero  stays
-%12 f64 [2, 3] += part 1 %9  stays
+%12 f64 [2, 3] += at 0 of axis 0 %9  stays
 %10 f64 [2, 3] = mul %7 %2  @64
 %11 f64 [2, 3] = mul %10 leaf1  @64
-%12 f64 [2, 3] += part 0 %11  stays
+%12 f64 [2, 3] += whole %11  stays
 )");
+  set_plan_passes("");
   CHECK(std::fabs(y.item()) > 1);
 }
 
-TEST_CASE("a chain of pointwise calls runs in place, and what nobody holds takes no memory of its own") {
-  Tensor h = full({1000}, 1, DType::f64);
-  for (int k = 0; k < 50; ++k) h = erf(h) * 0.5;
-  const plan::Plan plan = planned();
-  CHECK(plan.arena_bytes <= 8064 + 64 * 2);
-  size_t own = 0;
-  for (const plan::Root& root : plan.roots) own += root.home == plan::Home::own;
-  CHECK(own == 1);
+TEST_CASE("a plan as a drawing: steps are boxes, values the edges between them") {
+  const Tensor x = full({2, 3}, 2), w = full({3, 4}, 1);
+  eval({x, w});
+  Tensor y;
+  {
+    const Tensor z = matmul(x, w);
+    y = slice(erf(z) + z, 1, 0, 2);
+  }
+  CHECK(plan_dot() == R"(digraph plan {
+  node [shape=box];
+  leaf0 [shape=ellipse, label="leaf0 f32 [2, 3]"];
+  leaf1 [shape=ellipse, label="leaf1 f32 [3, 4]"];
+  step0 [label="matmul"];
+  leaf0 -> step0 [label="f32 [2, 3]"];
+  leaf1 -> step0 [label="f32 [3, 4]"];
+  step1 [label="fused 2 instructions over [2, 2]"];
+  step0 -> step1 [label="f32 [2, 2]"];
+  result3 [shape=ellipse, label="result 3"];
+  step1 -> result3 [label="f32 [2, 2]"];
+}
+)");
+}
+
+TEST_CASE("a chain of pointwise calls is fused, or runs in place; what nobody holds takes no memory of its own") {
+  for (const char* passes : {"", "-fuse"}) {
+    set_plan_passes(passes);
+    Tensor h = full({1000}, 1, DType::f64);
+    for (int k = 0; k < 50; ++k) h = erf(h) * 0.5;
+    const plan::Plan plan = planned();
+    CHECK(plan.arena_bytes <= 2 * (8064 + 64));
+    size_t own = 0, kernels = 0;
+    for (const plan::Root& root : plan.roots) own += root.home == plan::Home::own;
+    for (const plan::Step& step : plan.steps) kernels += step.what == plan::Do::fused;
+    CHECK(own == 1);
+    CHECK(kernels == (*passes ? 0 : 2));  // of at most 64 nodes each
+  }
+  set_plan_passes("");
 }
 
 TEST_CASE("a result never replaces an operand that is also read turned") {
@@ -141,13 +190,37 @@ TEST_CASE("a result never replaces an operand that is also read turned") {
   CHECK(reversed.to_vector<float>() == std::vector<float>{0, -50, -100, -240});
 }
 
-TEST_CASE("products that are added up are added by their own kernel") {
-  const Tensor a = full({3, 4}, 1), b = full({4, 5}, 2), c = full({3, 4}, 3);
-  const Tensor y = accumulate({{matmul(a, b), {}, {}}, {matmul(c, b), {}, {}}}, {3, 5}, DType::f32);
-  const std::string text = plan_text();
-  CHECK(has(text, "+= matmul"));
-  CHECK_FALSE(has(text, "part"));
-  CHECK(y.to_vector<float>() == std::vector<float>(15, 8 + 24));
+TEST_CASE("products that are added up are one product of joined rows; or added by their own kernel") {
+  const Tensor a = full({4, 3}, 1), b = full({4, 5}, 2), c = full({2, 3}, 3), d = full({2, 5}, 4);
+  eval({a, b, c, d});
+  const auto sum = [&] {
+    return accumulate({{matmul(transpose(a, 0, 1), b), {}, {}}, {matmul(transpose(c, 0, 1), d), {}, {}}}, {3, 5},
+                      DType::f32);
+  };
+  const auto times = [](const std::string& text, const char* piece) {
+    size_t count = 0;
+    for (size_t at = text.find(piece); at != std::string::npos; at = text.find(piece, at + 1)) ++count;
+    return count;
+  };
+  const std::vector<float> want(15, 4 * 2 + 2 * 12);
+  {
+    const Tensor y = sum();
+    const std::string text = plan_text();
+    CHECK(times(text, "= matmul") == 1);
+    CHECK(has(text, "[6, 3] = concat"));
+    CHECK(has(text, "[6, 5] = concat"));
+    CHECK(y.to_vector<float>() == want);
+  }
+  for (const char* passes : {"-accumulate", "-batch,-accumulate"}) {
+    set_plan_passes(passes);
+    const Tensor y = sum();
+    const std::string text = plan_text();
+    CHECK(times(text, "= matmul") == 2);
+    CHECK(has(text, "+= matmul"));
+    CHECK_FALSE(has(text, "whole"));
+    CHECK(y.to_vector<float>() == want);
+    set_plan_passes("");
+  }
 }
 
 // Runs `program` and says whether that took a new plan.

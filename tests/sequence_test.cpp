@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <iterator>
 
 #include "tests/random_sequence.h"
 
@@ -48,20 +49,22 @@ Rows at_once(uint64_t seed, DType dtype, uint64_t salt = 0) {
 
 double tolerance(DType dtype) { return dtype == DType::f64 ? 1e-9 : 3e-4; }
 
-int seeds(int usual) {
-  const char* more = std::getenv("REEL_TEST_SEEDS");
-  return more ? std::atoi(more) : usual;
-}
+// REEL_TEST_SEEDS=5000: so many programs, each by all plans.
+const char* const more_seeds = std::getenv("REEL_TEST_SEEDS");
+uint64_t seeds(uint64_t usual) { return more_seeds ? std::strtoull(more_seeds, nullptr, 10) : usual; }
 
 }  // namespace
 
 TEST_CASE("sequences: planned, also without each pass, equals eager, values and gradients") {
   const uint64_t before = tape_stats().live_nodes;
-  for (uint64_t seed = 0, last = static_cast<uint64_t>(seeds(300)); seed < last; ++seed) {
+  constexpr size_t kAll = std::size(kPlans);
+  for (uint64_t seed = 0; seed < seeds(300); ++seed) {
     for (const DType dtype : {DType::f64, DType::f32}) {
       const Rows want = at_once(seed, dtype);
       REQUIRE(want.size() >= 16);
-      for (const char* passes : kPlans) {
+      // All passes, and a few of the other plans in turn.
+      for (size_t k = 0; k < (more_seeds ? kAll : dtype == DType::f64 ? 4 : 2); ++k) {
+        const char* passes = k == 0 ? "" : kPlans[more_seeds ? k : 1 + (seed * 3 + k) % (kAll - 1)];
         const double d = distance(planned(seed, dtype, passes), want);
         CHECK_MESSAGE(d <= tolerance(dtype), "seed " << seed << ", " << std::string(name_of(dtype)) << ", passes '"
                                                      << std::string(passes) << "': relative difference " << d);
@@ -72,7 +75,7 @@ TEST_CASE("sequences: planned, also without each pass, equals eager, values and 
 }
 
 TEST_CASE("sequences: a plan found again takes the numbers of this run, not of the one it was made for") {
-  for (uint64_t seed = 1000, last = seed + static_cast<uint64_t>(seeds(150)); seed < last; ++seed) {
+  for (uint64_t seed = 1000, last = seed + seeds(150); seed < last; ++seed) {
     (void)planned(seed, DType::f64, "");
     const uint64_t built = tape_stats().plans_built;
     const double d = distance(planned(seed, DType::f64, "", 1), at_once(seed, DType::f64, 1));

@@ -143,10 +143,10 @@ void run_pending(Tape& tape, const std::vector<Node*>& pending) {
   if (run_now.words.capacity() < (size_t{1} << 20)) std::swap(run_now, scratch);
 }
 
-std::string pending_text(const std::vector<Node*>& pending) {
+std::unique_ptr<Plan> pending_plan(const std::vector<Node*>& pending) {
   Pending now;
   read_structure(pending, now);
-  return text(*Cache::make(now, false));
+  return Cache::make(now, false);
 }
 
 TapeStats cache_stats() { return cache.stats(); }

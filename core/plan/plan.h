@@ -101,6 +101,8 @@ Layout place(const Graph& graph);
 std::unique_ptr<Plan> lower(const Graph& graph);  // graph to steps: views, copies, sums in place
 void lay_out(Plan& plan);                         // lifetimes and memory
 std::string text(const Plan& plan);               // a line a step
+std::string dot(const Plan& plan);                // for Graphviz: steps as boxes, values as edges
+std::string what_of(const Plan& plan, const Step& step);  // its name
 std::string text_of(const Plan& plan, const Step& step);  // what it does to which shapes
 double flops_of(const Plan& plan, const Step& step);      // of its matrix product
 
@@ -128,7 +130,8 @@ void run_pending(Tape& tape, const std::vector<Node*>& pending);
 // Computes all that is pending and adds d loss / d variable to the gradients, where none of it was computed
 // before; false, and nothing done, where it cannot.
 bool run_backward(Tape& tape, const Tensor& loss, Where where);
-std::string pending_text(const std::vector<Node*>& pending);
+// The plan of what is pending, to look at.
+std::unique_ptr<Plan> pending_plan(const std::vector<Node*>& pending);
 TapeStats cache_stats();
 
 }  // namespace reel::plan

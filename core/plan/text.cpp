@@ -25,9 +25,7 @@ std::string place(const Plan& plan, Id id) {
 
 }  // namespace
 
-namespace {
-
-std::string what(const Plan& plan, const Step& step) {
+std::string what_of(const Plan& plan, const Step& step) {
   switch (step.what) {
     case Do::call: {
       const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];
@@ -50,10 +48,8 @@ std::string what(const Plan& plan, const Step& step) {
   return {};
 }
 
-}  // namespace
-
 std::string text_of(const Plan& plan, const Step& step) {
-  std::string out = what(plan, step);
+  std::string out = what_of(plan, step);
   for (uint32_t k = 0; k < step.inputs + step.outputs; ++k) {
     if (k == 5 && step.inputs > 6) {
       out += " ..";
@@ -90,7 +86,7 @@ std::string text(const Plan& plan) {
       places += fmt::format("{}{}", k ? ", " : "  ", place(plan, id));
     }
     for (uint32_t k = 0; k < step.inputs; ++k) right += fmt::format(" {}", name(plan, plan.operands[step.first + k]));
-    out += fmt::format("{} {} {}{}{}\n", left, step.add ? "+=" : "=", what(plan, step), right, places);
+    out += fmt::format("{} {} {}{}{}\n", left, step.add ? "+=" : "=", what_of(plan, step), right, places);
   }
   return out;
 }
