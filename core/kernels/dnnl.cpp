@@ -1,5 +1,6 @@
 #include "core/kernels/dnnl.h"
 
+#include <bit>
 #include <dnnl.hpp>
 
 #include <algorithm>
@@ -216,6 +217,34 @@ void run(const Key& key, std::initializer_list<const void*> addresses) {
   }
 }
 
+// A primitive is made for one number of rows, which takes up to a millisecond. Where a product comes with ever
+// other numbers (trees, sequences of any length), the first few have primitives of their own, and the others
+// are cut into powers of two.
+constexpr size_t kRowCounts = 8;
+
+bool has_its_own(const Key& key) {
+  static thread_local std::unordered_map<Key, std::vector<int64_t>, Hash> known;
+  Key product = key;
+  product.m = 0;
+  if (known.size() >= kPrimitives) known.clear();
+  std::vector<int64_t>& rows = known[product];
+  if (std::find(rows.begin(), rows.end(), key.m) != rows.end()) return true;
+  if (rows.size() >= kRowCounts) return false;
+  rows.push_back(key.m);
+  return true;
+}
+
+// Calls product(first row, key for so many rows).
+template <class F>
+void for_rows(Key key, const F& product) {
+  if (has_its_own(key)) return product(0, key);
+  const int64_t m = key.m;
+  for (int64_t i = 0; i < m; i += key.m) {
+    key.m = std::min(int64_t{512}, static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(m - i))));
+    product(i, key);
+  }
+}
+
 template <class T>
 Key plain(int64_t m, int64_t n, int64_t k, Matrix<const T> a, Matrix<const T> b, Matrix<float> c) {
   return {m,
@@ -250,26 +279,26 @@ void matmul(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const
             float beta) {
   Key key = plain(m, n, k, a, b, c);
   if (beta != 0) key.flags |= kAdd;
-  run(key, {a.data, b.data, c.data});
+  for_rows(key, [&](int64_t i, const Key& rows) { run(rows, {a.from(i, 0).data, b.data, c.from(i, 0).data}); });
 }
 
 void matmul(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, Matrix<const Bf16> b, Matrix<float> c) {
   Key key = plain(m, n, k, a, b, c);
   key.flags |= kBf16;
-  run(key, {a.data, b.data, c.data});
+  for_rows(key, [&](int64_t i, const Key& rows) { run(rows, {a.from(i, 0).data, b.data, c.from(i, 0).data}); });
 }
 
 void matmul_packed(int64_t m, int64_t n, int64_t k, Matrix<const float> a, const void* b, Matrix<float> c,
                    float beta) {
   Key key = packed(m, n, k, a, c);
   if (beta != 0) key.flags |= kAdd;
-  run(key, {a.data, b, c.data});
+  for_rows(key, [&](int64_t i, const Key& rows) { run(rows, {a.from(i, 0).data, b, c.from(i, 0).data}); });
 }
 
 void matmul_packed(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, const void* b, Matrix<float> c) {
   Key key = packed(m, n, k, a, c);
   key.flags |= kBf16;
-  run(key, {a.data, b, c.data});
+  for_rows(key, [&](int64_t i, const Key& rows) { run(rows, {a.from(i, 0).data, b, c.from(i, 0).data}); });
 }
 
 namespace {
