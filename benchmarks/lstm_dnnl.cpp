@@ -6,8 +6,8 @@
 #include "benchmarks/hand/kernels.h"
 #include "benchmarks/hand/onednn.h"
 #include "benchmarks/hand/output_layer.h"
-#include "benchmarks/lstm_problem.h"
 #include "benchmarks/hand/team.h"
+#include "benchmarks/lstm_problem.h"
 #include "core/tensor.h"
 
 namespace reel::bench {

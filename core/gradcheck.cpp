@@ -208,7 +208,8 @@ class Checker {
         if (g0[k][i] != 0)
           problem(fmt::format("input {}, index {}: a zero cotangent gives {:.9g}", k, i, g0[k][i]));
         // What else was pending the first time may have changed the order of a sum.
-        if (!(std::fabs(again[k][i] - g[k][i]) <= 1e-13 * size) && !(std::isnan(again[k][i]) && std::isnan(g[k][i]))) {
+        if (!(std::fabs(again[k][i] - g[k][i]) <= 1e-13 * size) &&
+            !(std::isnan(again[k][i]) && std::isnan(g[k][i]))) {
           problem(fmt::format("input {}, index {}: not repeatable: {:.17g}, then {:.17g}", k, i, g[k][i],
                               again[k][i]));
         }

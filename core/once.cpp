@@ -44,11 +44,12 @@ Tensors replayed(const plan::Body& body, const Tensors& in) {
     args.clear();
     for (plan::Id id : body.graph.in(n)) args.emplace_back(values[static_cast<size_t>(id)]);
     const auto list = body.graph.list_of(n);
-    values.push_back(record(*n.op, args,
-                            {.attrs = {n.i, n.floats < 0 ? plan::Floats{} : body.floats[static_cast<size_t>(n.floats)]},
-                             .shape = n.shape,
-                             .dtype = n.dtype,
-                             .list = {list.begin(), list.end()}}));
+    values.push_back(
+        record(*n.op, args,
+               {.attrs = {n.i, n.floats < 0 ? plan::Floats{} : body.floats[static_cast<size_t>(n.floats)]},
+                .shape = n.shape,
+                .dtype = n.dtype,
+                .list = {list.begin(), list.end()}}));
   }
   Tensors out;
   for (plan::Id id : body.outputs) out.push_back(values[static_cast<size_t>(id)]);
@@ -139,8 +140,8 @@ const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
     generation = tape.generation;
   }
   for (const Trace& t : traces) {
-    bool same = t.in.size() == in.size() && t.grad_enabled == tape.grad_enabled &&
-                t.autocast == tape.autocast;
+    bool same =
+        t.in.size() == in.size() && t.grad_enabled == tape.grad_enabled && t.autocast == tape.autocast;
     for (size_t k = 0; same && k < in.size(); ++k) {
       const Node* n = in[k].node();
       same = n->shape == t.in[k].first && n->dtype == t.in[k].second && n->requires_grad == t.grads[k];

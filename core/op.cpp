@@ -45,13 +45,6 @@ Register::Register(const Op& op) {
 
 const std::vector<const Op*>& registry() { return all_ops(); }
 
-const Op& op_of(Kind kind) {
-  for (const Op* op : all_ops()) {
-    if (op->kind == kind) return *op;
-  }
-  fail("no op of the kind that the planner needs is linked into this program");
-}
-
 const Shape& Signature::in(size_t k) const { return in_[k]->shape; }
 DType Signature::in_dtype(size_t k) const { return in_[k]->dtype; }
 

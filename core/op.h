@@ -168,8 +168,8 @@ struct Op {
 
   bool accumulates = false;        // kernels can add onto their output (Exec::add)
   bool shape_is_argument = false;  // the caller chooses the output's shape
-  std::vector<Sample> (*samples)() = nullptr;
-  std::vector<BadSample> (*bad)() = nullptr;
+  mutable std::vector<Sample> (*samples)() = nullptr;
+  mutable std::vector<BadSample> (*bad)() = nullptr;
 
   mutable lanes::Program program = {};  // of `lanes`, traced when the op is registered
   const plan::Body* body = nullptr;     // of a template: what a call does (once.h)
@@ -179,8 +179,14 @@ struct Op {
 struct Register {
   explicit Register(const Op& op);
 };
+// Gives an op of core its samples where they are written with other ops' functions.
+struct MoreSamples {
+  MoreSamples(const Op& op, std::vector<Sample> (*samples)(), std::vector<BadSample> (*bad)()) {
+    op.samples = samples;
+    op.bad = bad;
+  }
+};
 const std::vector<const Op*>& registry();  // in the order of their names
-const Op& op_of(Kind kind);                // the first one of a kind
 
 // Records a call. `shape` is for ops whose output shape is an argument; `list` for constants beyond Attrs.
 struct Call {

@@ -45,7 +45,8 @@ Tensor picked(const std::vector<Arg>& in, const Shape& shape, DType dtype, std::
   return record(pick_rows_op, in, {.attrs = {}, .shape = shape, .dtype = dtype, .list = std::move(list)});
 }
 Tensor put_back(const Tensor& dy, const Shape& shape, std::vector<int64_t> list) {
-  return record(put_rows_op, {{dy}}, {.attrs = {}, .shape = shape, .dtype = dy.dtype(), .list = std::move(list)});
+  return record(put_rows_op, {{dy}},
+                {.attrs = {}, .shape = shape, .dtype = dy.dtype(), .list = std::move(list)});
 }
 
 void pick_vjp(Vjp& g) {
@@ -65,7 +66,8 @@ void pick_vjp(Vjp& g) {
 void put_vjp(Vjp& g) {
   // Each row of x was added somewhere: its gradient is picked from there, in the order of x's rows.
   std::vector<std::array<int64_t, 3>> runs;
-  for (size_t k = 0; k < g.list().size(); k += kRun) runs.push_back({g.list()[k], g.list()[k + 1], g.list()[k + 2]});
+  for (size_t k = 0; k < g.list().size(); k += kRun)
+    runs.push_back({g.list()[k], g.list()[k + 1], g.list()[k + 2]});
   std::sort(runs.begin(), runs.end());
   // Rows of x that went to another source have no gradient here.
   std::vector<int64_t> list;
@@ -116,18 +118,17 @@ const Op put_rows_op{
     .shape_is_argument = true,
     .samples =
         [] {
-          return std::vector<Sample>{
-              {{{3, 2}},
-               [](auto x) {
-                 return put_back(x[0], {4, 2}, {0, 3, 1, 2, 0, 1});
-               }},
-              {{{4}},
-               [](auto x) {
-                 return put_back(x[0], {4}, {0, 1, 2});
-               }},
-              {{{3, 17}}, [](auto x) {
-                 return put_back(x[0], {3, 17}, {0, 0, 3});
-               }}};
+          return std::vector<Sample>{{{{3, 2}},
+                                      [](auto x) {
+                                        return put_back(x[0], {4, 2}, {0, 3, 1, 2, 0, 1});
+                                      }},
+                                     {{{4}},
+                                      [](auto x) {
+                                        return put_back(x[0], {4}, {0, 1, 2});
+                                      }},
+                                     {{{3, 17}}, [](auto x) {
+                                        return put_back(x[0], {3, 17}, {0, 0, 3});
+                                      }}};
         },
 };
 namespace {

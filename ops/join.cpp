@@ -15,175 +15,90 @@ namespace reel {
 
 namespace {
 
-// ---- concat ----
+// ---- concat (core/concat.cpp) and what is made of it ----
 
-// From `axis` on a part is copied in one piece for each index of the axes before.
-struct Piece {
-  Array tail;
-  int64_t bytes;
-  bool plain;  // contiguous
-  Piece(const Array& part, int axis) : tail{part.data, part.dtype, {}, {}} {
-    for (int k = axis; k < part.shape.rank(); ++k) {
-      tail.strides[static_cast<size_t>(k - axis)] = part.stride(k);
-      tail.shape.push_back(part.shape[k]);
-    }
-    bytes = tail.shape.numel() * static_cast<int64_t>(size_of(part.dtype));
-    plain = tail.contiguous();
-  }
-};
-
-void join(const Exec& e) {
-  if (e.out.shape.numel() == 0) return;
-  const auto axis = static_cast<int>(e.attrs.i[0]);
-  std::vector<Piece> pieces;
-  for (const Array& part : e.in) pieces.emplace_back(part, axis);
-  int64_t outer = 1;
-  for (int k = 0; k < axis; ++k) outer *= e.out.shape[k];
-  const auto width = static_cast<int64_t>(size_of(e.out.dtype));
-  const int64_t row = e.out.shape.numel() / outer;
-  parallel_for(outer, row, [&](int64_t begin, int64_t end) {
-    for (int64_t o = begin; o < end; ++o) {
-      std::byte* to = e.out.data + o * row * width;
-      for (size_t p = 0; p < pieces.size(); ++p) {
-        Array from = pieces[p].tail;
-        if (pieces[p].bytes == 0) continue;
-        int64_t rest = o;
-        for (int k = axis; k-- > 0; rest /= e.out.shape[k]) {
-          from.data += rest % e.out.shape[k] * e.in[p].stride(k) * width;
-        }
-        if (pieces[p].plain) {
-          std::memcpy(to, from.data, static_cast<size_t>(pieces[p].bytes));
-        } else {
-          copy(from, {to, from.dtype, from.shape, row_major(from.shape)});
-        }
-        to += pieces[p].bytes;
-      }
-    }
-  });
-}
-
-void joined_shape(Signature& s) {
-  const auto axis = static_cast<int>(s.attrs.i[0]);
-  s.shape = s.in(0);
-  for (size_t k = 1; k < s.inputs(); ++k) {
-    if (s.in_dtype(k) != s.dtype) {
-      s.fail("part 1 is {} and part {} is {}: want one dtype", name_of(s.dtype), k + 1,
-             name_of(s.in_dtype(k)));
-    }
-    bool fits = s.in(k).rank() == s.shape.rank();
-    for (int i = 0; fits && i < s.shape.rank(); ++i) fits = i == axis || s.in(k)[i] == s.shape[i];
-    if (!fits) {
-      s.fail("part 1 {} and part {} {}: want shapes equal but for axis {}", s.in(0), k + 1, s.in(k), axis);
-    }
-    if (__builtin_add_overflow(s.shape[axis], s.in(k)[axis], &s.shape[axis])) {
-      s.fail("axis {} grows past 2^63", axis);
-    }
-    checked_numel(s.shape);
-  }
-}
-
-const Op concat_op{
-    .name = "concat",
-    .doc = "y = the parts one after another along an axis",
-    .kind = Kind::concat,
-    .shape = joined_shape,
-    .vjp =
-        [](Vjp& g) {
-          const int64_t axis = g.attrs().i[0];
-          int64_t begin = 0;
-          for (size_t k = 0; k < g.inputs(); ++k) {
-            const int64_t end = begin + g.x(k).size(axis);
-            if (g.needs(k)) g[k] = slice(g.dy, axis, begin, end);
-            begin = end;
-          }
-        },
-    .bytes = join,
-    .strided = true,
-    .samples =
-        [] {
-          return std::vector<Sample>{
-              {{{2, 3}, {1, 3}},
-               [](auto x) {
-                 return concat({x[0], x[1]}, 0);
-               }},
-              {{{2, 1}, {2, 17}, {2, 3}}, [](auto x) { return concat(x, -1); }},
-              {{{0, 3}, {2, 3}}, [](auto x) { return concat(x, 0); }},
-              {{{2, 0}, {2, 0}}, [](auto x) { return concat(x, 1); }},
-              {{{5}}, [](auto x) { return concat(x, 0); }},
-              {{{2, 3, 4}, {3, 4}},
-               [](auto x) {
-                 return concat(
-                     {transpose(x[0], 0, 2), broadcast_to(unsqueeze(transpose(x[1], 0, 1), 2), {4, 3, 2})},
-                     1);
-               }},
-              {{{2, 3}, {2, 3}},
-               [](auto x) {
-                 return concat({x[0], x[1], x[0]}, 1);
-               }},
-              {{{2, 3}, {2, 3}}, [](auto x) { return stack(x, 1); }},
-              {{{}, {}}, [](auto x) { return stack(x, -1); }},
-              {{{2, 7}},
-               [](auto x) {
-                 const Tensors p = split(x[0], {1, 4, 2}, 1);
-                 return concat({p[2], p[0], p[1]}, 1);
-               }},
-              {{{2, 7}},
-               [](auto x) {
-                 return stack({chunk(x[0], 3, 1)[1], chunk(x[0], 3, 1)[0]}, 0);
-               }},
-              {{{2, 6}}, [](auto x) { return stack(split<3>(x[0]), 0); }},
-              {{{3, 5}}, [](auto x) { return roll(x[0], -7, 1); }},
-              {{{0, 3}}, [](auto x) { return roll(x[0], 1, 0); }},
-              {{{2, 3}}, [](auto x) { return pad(x[0], -1, 2, 1, 0.5); }},
-              {{{2, 3}}, [](auto x) { return pad(x[0], 0, 0, 1); }},
-          };
-        },
-    .bad =
-        [] {
-          return std::vector<BadSample>{
-              {[] {
-                 return concat({zeros({2, 3}), zeros({2, 4})}, 0);
-               },
-               "part 1 [2, 3] and part 2 [2, 4]: want shapes equal but for axis 0"},
-              {[] {
-                 return concat({zeros({2, 3}), zeros({2})}, 0);
-               },
-               "part 2 [2]"},
-              {[] {
-                 return concat({zeros({2}), full({2}, 0, DType::f64)}, 0);
-               },
-               "part 1 is f32 and part 2 is f64"},
-              {[] { return concat(Tensors{}, 0); }, "no parts"},
-              {[] { return concat({zeros({})}, 0); }, "axis 0 of a value of shape []"},
-              {[] {
-                 return concat({zeros({2}), Tensor()}, 0);
-               },
-               "undefined"},
-              {[] {
-                 return stack({zeros({2}), zeros({3})}, 0);
-               },
-               "[stack] part 1 [2] and part 2 [3]: want equal shapes"},
-              {[] { return stack({zeros({2})}, 2); }, "new axis 2"},
-              {[] {
-                 return split(zeros({2, 7}), {1, 4}, 1)[0];
-               },
-               "sizes [1, 4] along axis 1 of a value of shape [2, 7]: want sizes from 0 that add up to 7"},
-              {[] {
-                 return split(zeros({2}), {3, -1}, 0)[0];
-               },
-               "sizes [3, -1]"},
-              {[] {
-                 return split<3>(zeros({2, 7}))[0];
-               },
-               "3 equal parts of axis 1 of a value of shape [2, 7]"},
-              {[] { return chunk(zeros({2}), 0, 0)[0]; }, "0 chunks"},
-              {[] { return roll(zeros({2}), 1, 1); }, "[roll] axis 1"},
-              {[] { return pad(zeros({2}), 0, -1, 0); }, "-1 before and 0 after"},
-              {[] { return pad(zeros({2}), 0, int64_t{1} << 62, int64_t{1} << 62); }, "more elements"},
-          };
-        },
-};
-const Register concat_registered(concat_op);
+const MoreSamples concat_samples(
+    concat_op,
+    [] {
+      return std::vector<Sample>{
+          {{{2, 3}, {1, 3}},
+           [](auto x) {
+             return concat({x[0], x[1]}, 0);
+           }},
+          {{{2, 1}, {2, 17}, {2, 3}}, [](auto x) { return concat(x, -1); }},
+          {{{0, 3}, {2, 3}}, [](auto x) { return concat(x, 0); }},
+          {{{2, 0}, {2, 0}}, [](auto x) { return concat(x, 1); }},
+          {{{5}}, [](auto x) { return concat(x, 0); }},
+          {{{2, 3, 4}, {3, 4}},
+           [](auto x) {
+             return concat(
+                 {transpose(x[0], 0, 2), broadcast_to(unsqueeze(transpose(x[1], 0, 1), 2), {4, 3, 2})}, 1);
+           }},
+          {{{2, 3}, {2, 3}},
+           [](auto x) {
+             return concat({x[0], x[1], x[0]}, 1);
+           }},
+          {{{2, 3}, {2, 3}}, [](auto x) { return stack(x, 1); }},
+          {{{}, {}}, [](auto x) { return stack(x, -1); }},
+          {{{2, 7}},
+           [](auto x) {
+             const Tensors p = split(x[0], {1, 4, 2}, 1);
+             return concat({p[2], p[0], p[1]}, 1);
+           }},
+          {{{2, 7}},
+           [](auto x) {
+             return stack({chunk(x[0], 3, 1)[1], chunk(x[0], 3, 1)[0]}, 0);
+           }},
+          {{{2, 6}}, [](auto x) { return stack(split<3>(x[0]), 0); }},
+          {{{3, 5}}, [](auto x) { return roll(x[0], -7, 1); }},
+          {{{0, 3}}, [](auto x) { return roll(x[0], 1, 0); }},
+          {{{2, 3}}, [](auto x) { return pad(x[0], -1, 2, 1, 0.5); }},
+          {{{2, 3}}, [](auto x) { return pad(x[0], 0, 0, 1); }},
+      };
+    },
+    [] {
+      return std::vector<BadSample>{
+          {[] {
+             return concat({zeros({2, 3}), zeros({2, 4})}, 0);
+           },
+           "part 1 [2, 3] and part 2 [2, 4]: want shapes equal but for axis 0"},
+          {[] {
+             return concat({zeros({2, 3}), zeros({2})}, 0);
+           },
+           "part 2 [2]"},
+          {[] {
+             return concat({zeros({2}), full({2}, 0, DType::f64)}, 0);
+           },
+           "part 1 is f32 and part 2 is f64"},
+          {[] { return concat(Tensors{}, 0); }, "no parts"},
+          {[] { return concat({zeros({})}, 0); }, "axis 0 of a value of shape []"},
+          {[] {
+             return concat({zeros({2}), Tensor()}, 0);
+           },
+           "undefined"},
+          {[] {
+             return stack({zeros({2}), zeros({3})}, 0);
+           },
+           "[stack] part 1 [2] and part 2 [3]: want equal shapes"},
+          {[] { return stack({zeros({2})}, 2); }, "new axis 2"},
+          {[] {
+             return split(zeros({2, 7}), {1, 4}, 1)[0];
+           },
+           "sizes [1, 4] along axis 1 of a value of shape [2, 7]: want sizes from 0 that add up to 7"},
+          {[] {
+             return split(zeros({2}), {3, -1}, 0)[0];
+           },
+           "sizes [3, -1]"},
+          {[] {
+             return split<3>(zeros({2, 7}))[0];
+           },
+           "3 equal parts of axis 1 of a value of shape [2, 7]"},
+          {[] { return chunk(zeros({2}), 0, 0)[0]; }, "0 chunks"},
+          {[] { return roll(zeros({2}), 1, 1); }, "[roll] axis 1"},
+          {[] { return pad(zeros({2}), 0, -1, 0); }, "-1 before and 0 after"},
+          {[] { return pad(zeros({2}), 0, int64_t{1} << 62, int64_t{1} << 62); }, "more elements"},
+      };
+    });
 
 // ---- flip ----
 

@@ -41,7 +41,8 @@ const GraphNode& only(const Graph& graph, std::string_view op) {
   return graph.nodes[found[0]];
 }
 
-// Every input comes before its reader, every result exists and has the shape of the pending node it stands for.
+// Every input comes before its reader, every result exists and has the shape of the pending node it stands
+// for.
 void check_sound(const Graph& before, const Graph& after) {
   for (size_t k = 0; k < after.nodes.size(); ++k) {
     for (Id id : after.in(after.nodes[k])) CHECK((id >= 0 && id < after.id_of(k)));
@@ -112,8 +113,16 @@ TEST_CASE("prune: equal nodes become one, and what needs them follows") {
 TEST_CASE("prune: nodes that differ in an input, a constant, a shape or the order of inputs stay apart") {
   const Tensor x = variable({3, 4}), z = variable({3, 4});
   eval({x, z});
-  const Tensors y = {x - z,         z - x,         x * 2.0,        x * 3.0,        slice(x, 1, 0, 2),
-                     slice(x, 1, 1, 3), slice(x, 0, 0, 2), reshape(x, {4, 3}), reshape(x, {12}), x + z};
+  const Tensors y = {x - z,
+                     z - x,
+                     x * 2.0,
+                     x * 3.0,
+                     slice(x, 1, 0, 2),
+                     slice(x, 1, 1, 3),
+                     slice(x, 0, 0, 2),
+                     reshape(x, {4, 3}),
+                     reshape(x, {12}),
+                     x + z};
   const Graph before = pending(), after = plan::prune(before);
   check_sound(before, after);
   CHECK(after.nodes.size() == before.nodes.size());
@@ -233,7 +242,8 @@ TEST_CASE("batch: a forest written node by node has as many products as heights"
 }
 
 TEST_CASE("batch: sources are not joined, nor products of different kinds") {
-  const Tensor w = constant({4, 4}), s = constant({2, 3, 4}), v = constant({2, 4, 4}), z = constant({2, 4, 4});
+  const Tensor w = constant({4, 4}), s = constant({2, 3, 4}), v = constant({2, 4, 4}),
+               z = constant({2, 4, 4});
   const Tensor a = matmul(uniform({2, 4}), w), b = matmul(uniform({2, 4}), w);
   const Tensor turned = matmul(a, transpose(w, 0, 1)), c = matmul(s, v), d = matmul(s, z);
   const Graph before = pending(), after = plan::batch(before);
@@ -372,7 +382,8 @@ Graph fused() {
   return graph;
 }
 
-// Backward the output gate's gradient is a kernel of its own: nothing pointwise leads from it to the other three.
+// Backward the output gate's gradient is a kernel of its own: nothing pointwise leads from it to the other
+// three.
 TEST_CASE("fuse: an LSTM step is one kernel forward and at most two backward") {
   const auto kernels = [](int steps, bool backward) {
     const Lstm model(steps);
@@ -396,7 +407,8 @@ TEST_CASE("fuse: a kernel holds nodes of one space, and writes what others read 
   for (const plan::Fused& kernel : graph.kernels) {
     for (size_t k = 0; k < graph.nodes.size(); ++k) {
       const auto number = graph.nodes[k].kernel;
-      if (number >= 0 && &graph.kernels[static_cast<size_t>(number)] == &kernel) CHECK(graph.nodes[k].shape == kernel.space);
+      if (number >= 0 && &graph.kernels[static_cast<size_t>(number)] == &kernel)
+        CHECK(graph.nodes[k].shape == kernel.space);
     }
   }
   size_t written = 0;
@@ -473,9 +485,9 @@ TEST_CASE("place: parts lie where their join wants them; where two joins disagre
   set_plan_passes("-batch");
   CHECK(plan_of(join({{0, 1, 2}})) == 0);
   CHECK(plan_of(join({{0, 1, 2}, {0, 1, 2}})) == 0);
-  CHECK(plan_of(join({{0, 1}, {0, 1, 2}})) == 0);      // the longer goes on where the shorter ends
-  CHECK(plan_of(join({{0, 1, 2}, {0, 2}})) == 1);      // 2 cannot follow 0 twice
-  CHECK(plan_of(join({{0, 0}})) == 1);                 // one value in two places
+  CHECK(plan_of(join({{0, 1}, {0, 1, 2}})) == 0);  // the longer goes on where the shorter ends
+  CHECK(plan_of(join({{0, 1, 2}, {0, 2}})) == 1);  // 2 cannot follow 0 twice
+  CHECK(plan_of(join({{0, 0}})) == 1);             // one value in two places
   set_plan_passes("-batch,-place");
   CHECK(plan_of(join({{0, 1, 2}})) == 1);
   set_plan_passes("");
@@ -491,7 +503,8 @@ TEST_CASE("passes: a view of a join that is a stretch of a leaf sees the leaf's 
 }
 
 TEST_CASE("passes: batched concatenations repeat the rows of a constant part") {
-  const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4}, {2, 2}), c = Tensor::from(std::vector<float>{9}, {1, 1});
+  const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4}, {2, 2}),
+               c = Tensor::from(std::vector<float>{9}, {1, 1});
   const Tensor w = Tensor::from(std::vector<float>{1, 0, 0, 1}, {2, 2});
   const Tensor v = Tensor::from(std::vector<float>{1, 0, 0, 0, 1, 0, 0, 0, 1}, {3, 3});
   Tensors y;
@@ -500,7 +513,8 @@ TEST_CASE("passes: batched concatenations repeat the rows of a constant part") {
   CHECK(y[1].to_vector<float>() == std::vector<float>{9, 3, 4});
 }
 
-TEST_CASE("passes: a gradient that the graph reads, or that two variables share, is no other run's gradient") {
+TEST_CASE(
+    "passes: a gradient that the graph reads, or that two variables share, is no other run's gradient") {
   const auto t = [](float a, float b) { return Tensor::from(std::vector<float>{a, b}, {2}); };
   for (const bool own : {true, false}) {
     Tensor w = t(1, 2).requires_grad_();

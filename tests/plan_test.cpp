@@ -45,7 +45,8 @@ TEST_CASE("random programs: planned, also without each pass, equals eager, value
         set_plan_passes(passes);
         const Rows planned = RandomProgram(seed, dtype).run();
         CHECK_MESSAGE(close(planned, at_once, dtype == DType::f64 ? 1e-10 : 2e-4),
-                      "seed " << seed << ", " << std::string(name_of(dtype)) << ", passes '" << std::string(passes) << "'");
+                      "seed " << seed << ", " << std::string(name_of(dtype)) << ", passes '"
+                              << std::string(passes) << "'");
       }
     }
   }
@@ -167,7 +168,8 @@ TEST_CASE("a plan as a drawing: steps are boxes, values the edges between them")
 )");
 }
 
-TEST_CASE("a chain of pointwise calls is fused, or runs in place; what nobody holds takes no memory of its own") {
+TEST_CASE(
+    "a chain of pointwise calls is fused, or runs in place; what nobody holds takes no memory of its own") {
   for (const char* passes : {"", "-fuse"}) {
     set_plan_passes(passes);
     Tensor h = full({1000}, 1, DType::f64);
@@ -194,8 +196,8 @@ TEST_CASE("products that are added up are one product of joined rows; or added b
   const Tensor a = full({4, 3}, 1), b = full({4, 5}, 2), c = full({2, 3}, 3), d = full({2, 5}, 4);
   eval({a, b, c, d});
   const auto sum = [&] {
-    return accumulate({{matmul(transpose(a, 0, 1), b), {}, {}}, {matmul(transpose(c, 0, 1), d), {}, {}}}, {3, 5},
-                      DType::f32);
+    return accumulate({{matmul(transpose(a, 0, 1), b), {}, {}}, {matmul(transpose(c, 0, 1), d), {}, {}}},
+                      {3, 5}, DType::f32);
   };
   const auto times = [](const std::string& text, const char* piece) {
     size_t count = 0;

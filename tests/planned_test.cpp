@@ -46,7 +46,8 @@ void check_passes(const std::string& name, const std::function<Rows()>& run, dou
     set_plan_passes(passes);
     for (int time = 0; time < 2; ++time) {  // by a new plan, and by one found again
       const double d = distance(run(), want);
-      CHECK_MESSAGE(d <= bound, name << ", passes '" << std::string(passes) << "': relative difference " << d);
+      CHECK_MESSAGE(d <= bound,
+                    name << ", passes '" << std::string(passes) << "': relative difference " << d);
     }
   }
   set_plan_passes("");
@@ -59,11 +60,13 @@ Tensors inputs_of(const Sample& sample, DType dtype) {
   for (const Shape& shape : sample.shapes) {
     std::vector<double> values(static_cast<size_t>(shape.numel()));
     for (double& v : values) v = uniform(random);
-    in.push_back(Tensor::from_bytes(to(Tensor::from(values, shape), dtype).to_bytes(), dtype, shape).requires_grad_());
+    in.push_back(
+        Tensor::from_bytes(to(Tensor::from(values, shape), dtype).to_bytes(), dtype, shape).requires_grad_());
   }
   for (const Shape& shape : sample.id_shapes) {
     std::vector<int64_t> ids(static_cast<size_t>(shape.numel()));
-    for (int64_t& id : ids) id = static_cast<int64_t>(random() % static_cast<uint64_t>(std::max<int64_t>(1, sample.ids_below)));
+    for (int64_t& id : ids)
+      id = static_cast<int64_t>(random() % static_cast<uint64_t>(std::max<int64_t>(1, sample.ids_below)));
     in.push_back(Tensor::from(ids, shape));
   }
   return in;
@@ -84,7 +87,8 @@ Rows of_sample(const Sample& sample, DType dtype) {
   for (const Tensor& g : grad({loss}, wrt)) penalty = penalty + mean(square(g));
   (loss + penalty).backward();
   out.push_back(y.to_vector<double>());
-  for (const Tensor& x : wrt) out.push_back(x.grad().defined() ? x.grad().to_vector<double>() : std::vector<double>());
+  for (const Tensor& x : wrt)
+    out.push_back(x.grad().defined() ? x.grad().to_vector<double>() : std::vector<double>());
   return out;
 }
 
@@ -112,10 +116,12 @@ Rows of_model(const nn::Module& model, const Tensors& inputs, const std::functio
   return out;
 }
 
-void check_model(const std::string& name, const nn::Module& model, const Tensors& inputs, const std::function<Tensor()>& f) {
+void check_model(const std::string& name, const nn::Module& model, const Tensors& inputs,
+                 const std::function<Tensor()>& f) {
   const DType dtype = model.parameters()[0].dtype();
-  check_passes(fmt::format("{}, {}", name, name_of(dtype)), [&] { return of_model(model, inputs, f); },
-               dtype == DType::f64 ? 1e-9 : 3e-4);
+  check_passes(
+      fmt::format("{}, {}", name, name_of(dtype)), [&] { return of_model(model, inputs, f); },
+      dtype == DType::f64 ? 1e-9 : 3e-4);
 }
 
 Tensor variable(const Shape& shape) {
@@ -157,14 +163,16 @@ void check_models() {
     const Tensor words = variable({13, 4});
     check_model(children ? "binary tree" : "child-sum tree", cell, {words}, [&] {
       Tensors x, roots;
-      for (size_t k = 0; k < trees.size(); ++k) x.push_back(slice(words, 0, static_cast<int64_t>(k), static_cast<int64_t>(k) + 1));
+      for (size_t k = 0; k < trees.size(); ++k)
+        x.push_back(slice(words, 0, static_cast<int64_t>(k), static_cast<int64_t>(k) + 1));
       const auto states = nn::walk(cell, trees, x);
       for (int64_t root : trees.roots()) roots.push_back(states[static_cast<size_t>(root)].h);
       return concat(roots, 0);
     });
   }
   for (bool first : {false, true}) {
-    const nn::TransformerEncoderLayer layer({}, 8, {.heads = 2, .feed_forward = 12, .dropout = 0.1, .norm_first = first});
+    const nn::TransformerEncoderLayer layer(
+        {}, 8, {.heads = 2, .feed_forward = 12, .dropout = 0.1, .norm_first = first});
     const Tensor x = variable({2, 5, 8});
     check_model("Transformer", layer, {x}, [&] { return layer(x); });
   }
@@ -178,8 +186,9 @@ TEST_CASE("planned: op samples, also without each pass, as eager") {
     size_t k = 0;
     for (const Sample& sample : op->samples()) {
       for (const DType dtype : {DType::f64, DType::f32}) {
-        check_passes(fmt::format("[{}] sample {}, {}", op->name, k, name_of(dtype)),
-                     [&] { return of_sample(sample, dtype); }, dtype == DType::f64 ? 1e-9 : 3e-4);
+        check_passes(
+            fmt::format("[{}] sample {}, {}", op->name, k, name_of(dtype)),
+            [&] { return of_sample(sample, dtype); }, dtype == DType::f64 ? 1e-9 : 3e-4);
       }
       ++k;
     }

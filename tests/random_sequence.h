@@ -20,8 +20,21 @@ class RandomSequence {
  public:
   // Kinds of parts; `without` leaves some out, to reduce a program that fails.
   enum Part : uint32_t {
-    look = 1, hold = 2, dead = 4, no_grad = 8, second = 16, tree = 32, attention = 64, again = 128, update = 256,
-    mask = 512, frozen = 1024, head = 2048, hoist = 4096, twin = 8192, reuse = 16384
+    look = 1,
+    hold = 2,
+    dead = 4,
+    no_grad = 8,
+    second = 16,
+    tree = 32,
+    attention = 64,
+    again = 128,
+    update = 256,
+    mask = 512,
+    frozen = 1024,
+    head = 2048,
+    hoist = 4096,
+    twin = 8192,
+    reuse = 16384
   };
 
   RandomSequence(uint64_t seed, DType dtype, uint64_t salt = 0, uint32_t without = 0)
@@ -32,9 +45,9 @@ class RandomSequence {
   Rows run() {
     const DefaultDType numbers(dtype_);
     batch_ = 1 + pick(3);
-    for (const Shape& shape : {Shape{kWords, kIn}, Shape{kIn, 4 * kHidden}, Shape{kHidden, 4 * kHidden},
-                               Shape{4 * kHidden}, Shape{kHidden, kWords}, Shape{2 * kHidden, 4 * kHidden},
-                               Shape{kHidden, kHidden}, Shape{kHidden}}) {
+    for (const Shape& shape :
+         {Shape{kWords, kIn}, Shape{kIn, 4 * kHidden}, Shape{kHidden, 4 * kHidden}, Shape{4 * kHidden},
+          Shape{kHidden, kWords}, Shape{2 * kHidden, 4 * kHidden}, Shape{kHidden, kHidden}, Shape{kHidden}}) {
       weights_.push_back(constant(shape, 0.6).requires_grad_());
     }
     const int rounds = 1 + pick(3);
@@ -123,7 +136,8 @@ class RandomSequence {
       std::vector<Tensor> x = inputs(1 + pick(6), hoisted);
       if (reversed) std::reverse(x.begin(), x.end());
       State s{zeros({batch_, kHidden}), zeros({batch_, kHidden})};
-      if (chance(reuse, 3) && !states_.empty()) s = states_[static_cast<size_t>(pick(static_cast<int>(states_.size())))];
+      if (chance(reuse, 3) && !states_.empty())
+        s = states_[static_cast<size_t>(pick(static_cast<int>(states_.size())))];
       const State first = s;
       std::vector<Tensor> outputs;
       for (const Tensor& step : x) {
@@ -153,14 +167,18 @@ class RandomSequence {
   std::vector<Tensor> inputs(int time, bool hoisted) {
     std::vector<Tensor> x;
     const int kind = pick(3);
-    const Tensor all = kind == 1 ? reshape(embedding(table(), ids(time * batch_)), {time, batch_, kIn}) : Tensor();
+    const Tensor all =
+        kind == 1 ? reshape(embedding(table(), ids(time * batch_)), {time, batch_, kIn}) : Tensor();
     for (int t = 0; t < time; ++t) {
-      x.push_back(kind == 0 ? index_select(table(), 0, ids(batch_)) : kind == 1 ? select(all, 0, t) : constant({batch_, kIn}));
+      x.push_back(kind == 0   ? index_select(table(), 0, ids(batch_))
+                  : kind == 1 ? select(all, 0, t)
+                              : constant({batch_, kIn}));
       if (chance(mask, 12)) x.back() = dropout(x.back(), 0.3);
     }
     if (!hoisted) return x;
     const Tensor projected = matmul(concat(x, 0), weight_in()) + bias();
-    for (int t = 0; t < time; ++t) x[static_cast<size_t>(t)] = slice(projected, 0, t * batch_, (t + 1) * batch_);
+    for (int t = 0; t < time; ++t)
+      x[static_cast<size_t>(t)] = slice(projected, 0, t * batch_, (t + 1) * batch_);
     return x;
   }
 
@@ -182,7 +200,8 @@ class RandomSequence {
     const auto [i, f, g, o] = split<4>(kind == 3 ? normalize(zx, 1) + zh : zx + zh);
     return lstm(i, f, g, o, s.c);
   }
-  static State lstm(const Tensor& i, const Tensor& f, const Tensor& g, const Tensor& o, const Tensor& before) {
+  static State lstm(const Tensor& i, const Tensor& f, const Tensor& g, const Tensor& o,
+                    const Tensor& before) {
     const Tensor c = sigmoid(f) * before + sigmoid(i) * tanh(g);
     return {sigmoid(o) * tanh(c), c};
   }
@@ -200,7 +219,8 @@ class RandomSequence {
     if (kind == 0) {
       losses_.push_back(cross_entropy(matmul(concat(outputs, 0), weight_out()), ids(rows)));
     } else if (kind == 1) {
-      for (const Tensor& h : outputs) losses_.push_back(cross_entropy(matmul(h, weight_out()), ids(batch_)) * 0.3);
+      for (const Tensor& h : outputs)
+        losses_.push_back(cross_entropy(matmul(h, weight_out()), ids(batch_)) * 0.3);
     } else if (kind == 2) {
       Tensor total = outputs[0];
       for (size_t t = 1; t < outputs.size(); ++t) total = total + outputs[t];
@@ -220,7 +240,9 @@ class RandomSequence {
       const int leaves = 1 + pick(6), kind = pick(3);
       const Tensor rows = embedding(table(), ids(leaves));
       for (int leaf = 0; leaf < leaves; ++leaf) {
-        const Tensor x = kind == 0 ? slice(rows, 0, leaf, leaf + 1) : kind == 1 ? index_select(table(), 0, ids(1)) : constant({1, kIn});
+        const Tensor x = kind == 0   ? slice(rows, 0, leaf, leaf + 1)
+                         : kind == 1 ? index_select(table(), 0, ids(1))
+                                     : constant({1, kIn});
         const auto [i, f, g, o] = split<4>(matmul(x, weight_in()) + bias());
         open.push_back(lstm(i, f, g, o, zeros({1, kHidden})));
       }
@@ -250,9 +272,11 @@ class RandomSequence {
     Tensors keys;
     for (const State& s : states_) keys.push_back(s.h);
     while (keys.size() < 2) keys.push_back(tanh(matmul(constant({batch_, kHidden}), weight_query())));
-    const Tensor memory = stack(keys, 1), projected = matmul(memory, weight_query());  // [batch, positions, hidden]
+    const Tensor memory = stack(keys, 1),
+                 projected = matmul(memory, weight_query());  // [batch, positions, hidden]
     for (int k = 0, queries = 1 + pick(3); k < queries; ++k) {
-      const Tensor q = unsqueeze(matmul(keys[static_cast<size_t>(pick(static_cast<int>(keys.size())))], weight_query()), 1);
+      const Tensor q = unsqueeze(
+          matmul(keys[static_cast<size_t>(pick(static_cast<int>(keys.size())))], weight_query()), 1);
       const Tensor weights = softmax(sum(tanh(q + projected) * score(), -1), -1);
       const Tensor context = sum(unsqueeze(weights, -1) * memory, 1);
       if (chance(hold, 3)) held_.push_back(weights);

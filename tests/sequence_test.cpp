@@ -1,4 +1,5 @@
-// Random programs as sequence models are written: planned, by all passes and without each of them, equals eager.
+// Random programs as sequence models are written: planned, by all passes and without each of them, equals
+// eager.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -16,8 +17,10 @@ namespace {
 // Memory starts as NaNs, so that a value read too early or too late shows.
 [[maybe_unused]] const int poisoned = ::setenv("REEL_POISON", "1", 1);
 
-const char* const kPlans[] = {"",           "-prune", "-batch", "-accumulate",
-                              "-fuse",      "-place", "none",   "-batch,-accumulate",
+const char* const kPlans[] = {"",           "-prune",
+                              "-batch",     "-accumulate",
+                              "-fuse",      "-place",
+                              "none",       "-batch,-accumulate",
                               "none,batch", "none,accumulate,place"};
 
 // The largest difference, relative to each value's largest element.
@@ -66,8 +69,9 @@ TEST_CASE("sequences: planned, also without each pass, equals eager, values and 
       for (size_t k = 0; k < (more_seeds ? kAll : dtype == DType::f64 ? 4 : 2); ++k) {
         const char* passes = k == 0 ? "" : kPlans[more_seeds ? k : 1 + (seed * 3 + k) % (kAll - 1)];
         const double d = distance(planned(seed, dtype, passes), want);
-        CHECK_MESSAGE(d <= tolerance(dtype), "seed " << seed << ", " << std::string(name_of(dtype)) << ", passes '"
-                                                     << std::string(passes) << "': relative difference " << d);
+        CHECK_MESSAGE(d <= tolerance(dtype), "seed " << seed << ", " << std::string(name_of(dtype))
+                                                     << ", passes '" << std::string(passes)
+                                                     << "': relative difference " << d);
       }
     }
   }

@@ -95,6 +95,7 @@ TEST_CASE("verify: a wrong gradient on backward()'s fast way is named, and nothi
   const Verified verified;
   const std::string error = error_of(step);
   CAPTURE(error);
-  CHECK(has(error, "the gradient of the variable of shape [2, 3] that [mul] of f32 [2, 3] (verify_test.cpp:"));
+  CHECK(
+      has(error, "the gradient of the variable of shape [2, 3] that [mul] of f32 [2, 3] (verify_test.cpp:"));
   CHECK(w.grad().to_vector<float>() == wrong);  // as it was
 }

@@ -4,8 +4,8 @@
 #include <new>
 #include <string>
 
-#include "core/error.h"
 #include "benchmarks/hand/team.h"
+#include "core/error.h"
 
 namespace reel::bench::hand {
 

@@ -217,9 +217,9 @@ void run(const Key& key, std::initializer_list<const void*> addresses) {
   }
 }
 
-// A primitive is made for one number of rows, which takes up to a millisecond. Where a product comes with ever
-// other numbers (trees, sequences of any length), the first few have primitives of their own, and the others
-// are cut into powers of two.
+// A primitive is made for one number of rows, which takes up to a millisecond. Where a product comes with
+// ever other numbers (trees, sequences of any length), the first few have primitives of their own, and the
+// others are cut into powers of two.
 constexpr size_t kRowCounts = 8;
 
 bool has_its_own(const Key& key) {
@@ -279,13 +279,17 @@ void matmul(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const
             float beta) {
   Key key = plain(m, n, k, a, b, c);
   if (beta != 0) key.flags |= kAdd;
-  for_rows(key, [&](int64_t i, const Key& rows) { run(rows, {a.from(i, 0).data, b.data, c.from(i, 0).data}); });
+  for_rows(key, [&](int64_t i, const Key& rows) {
+    run(rows, {a.from(i, 0).data, b.data, c.from(i, 0).data});
+  });
 }
 
 void matmul(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, Matrix<const Bf16> b, Matrix<float> c) {
   Key key = plain(m, n, k, a, b, c);
   key.flags |= kBf16;
-  for_rows(key, [&](int64_t i, const Key& rows) { run(rows, {a.from(i, 0).data, b.data, c.from(i, 0).data}); });
+  for_rows(key, [&](int64_t i, const Key& rows) {
+    run(rows, {a.from(i, 0).data, b.data, c.from(i, 0).data});
+  });
 }
 
 void matmul_packed(int64_t m, int64_t n, int64_t k, Matrix<const float> a, const void* b, Matrix<float> c,

@@ -126,7 +126,8 @@ HWY_INLINE void rows3(const Rows<float>* const* block, size_t rows, size_t n, co
 }
 template <class A, class B>
 void select_rows(const Rows<float>* const* block, size_t rows, size_t n) {
-  const auto f = [](D d, V x, V y, V z) HWY_ATTR { return hn::IfThenElse(hn::Eq(x, hn::Zero(d)), z, y); };  // NaN counts as true
+  const auto f = [](D d, V x, V y, V z)
+                     HWY_ATTR { return hn::IfThenElse(hn::Eq(x, hn::Zero(d)), z, y); };  // NaN counts as true
   if (block[3]->splat) return rows3<A, B, Splat>(block, rows, n, f);
   rows3<A, B, Stream>(block, rows, n, f);
 }

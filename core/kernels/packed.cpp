@@ -86,8 +86,8 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
     fail("gemm_packed: A is bf16 and B is f32, want both in bf16");
   if (m == 0 || n == 0) return;
   if (k == 0) return gemm(m, n, 0, Matrix<const float>{nullptr, 0, 1}, {nullptr, 0, 1}, c, beta);
-  // By rows alone: where the rows of C do not lie together, oneDNN 2.6 can fall back to its reference code, at
-  // a hundredth of the speed.
+  // By rows alone: where the rows of C do not lie together, oneDNN 2.6 can fall back to its reference code,
+  // at a hundredth of the speed.
   in_pieces(m, n, k, 8, false, [&](int64_t i, int64_t rows, int64_t j, int64_t columns) {
     const Matrix<const T> mine = a.from(i, 0);
     const Matrix<float> part = c.from(i, j);

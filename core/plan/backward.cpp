@@ -1,9 +1,9 @@
-// backward() on a graph of which nothing is computed yet: the forward pass is planned and differentiated as one,
-// and found as one when its structure comes again, so that no gradient rule is asked twice.
+// backward() on a graph of which nothing is computed yet: the forward pass is planned and differentiated as
+// one, and found as one when its structure comes again, so that no gradient rule is asked twice.
 //
 // On first sight the graph is rewritten (batch, commute), recorded anew, differentiated, and planned together
-// with its gradient. What is kept is the plan and a recipe: which of its leaves are which of the caller's, and
-// where its results go.
+// with its gradient. What is kept is the plan and a recipe: which of its leaves are which of the caller's,
+// and where its results go.
 #include <algorithm>
 #include <bit>
 #include <list>
@@ -63,7 +63,8 @@ bool complete_key(Pending& now, const Node* loss) {
     if (!grad.defined()) continue;
     Node* node = grad.node();
     if (node->state != State::ready || node->variable || node->requires_grad) return false;
-    // One that the graph reads, or that two variables share, would be taken for both wherever this comes again.
+    // One that the graph reads, or that two variables share, would be taken for both wherever this comes
+    // again.
     const auto known = static_cast<size_t>(node->index);
     if (node->index >= 0 && known < sources.size() && sources[known] == node) return false;
     node->index = static_cast<int64_t>(sources.size());
@@ -147,7 +148,8 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
     source_of[now.leaves[k]] = {static_cast<int32_t>(k), false};
     if (const Node* variable = variable_of(now.leaves[k])) {
       leaf_of[variable] = static_cast<int32_t>(k);
-      if (const Tensor& grad = variable->variable->grad; grad.defined()) source_of[grad.node()] = {static_cast<int32_t>(k), true};
+      if (const Tensor& grad = variable->variable->grad; grad.defined())
+        source_of[grad.node()] = {static_cast<int32_t>(k), true};
     }
   }
   {
@@ -155,12 +157,14 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
     for (Node* node : gradients.visited) node->released = true;
     for (auto& [variable, sum] : gradients.of) {
       const Tensor& before = variable->variable->grad;
-      if (before.defined()) sum = accumulate({{before, {}, {}}, {sum, {}, {}}}, variable->shape, variable->dtype);
+      if (before.defined())
+        sum = accumulate({{before, {}, {}}, {sum, {}, {}}}, variable->shape, variable->dtype);
       wanted.push_back({std::move(sum), {-1, -1, leaf_of.at(variable)}});
     }
   }
   std::unordered_map<const Node*, int32_t> origin_of;
-  for (size_t k = 0; k < graph.nodes.size(); ++k) origin_of[shadow.node(graph.id_of(k))] = graph.nodes[k].origin;
+  for (size_t k = 0; k < graph.nodes.size(); ++k)
+    origin_of[shadow.node(graph.id_of(k))] = graph.nodes[k].origin;
   start = {};
   shadow.forget();
 
@@ -175,7 +179,8 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
   }
   for (const Node* leaf : both.leaves) recipe.leaves.push_back(source_of.at(leaf));
   std::unordered_map<int32_t, int32_t> result_of;  // pending node to result
-  for (size_t r = 0; r < recipe.plan->results.size(); ++r) result_of[recipe.plan->results[r].pending] = static_cast<int32_t>(r);
+  for (size_t r = 0; r < recipe.plan->results.size(); ++r)
+    result_of[recipe.plan->results[r].pending] = static_cast<int32_t>(r);
   for (auto& [tensor, target] : wanted) {
     if (tensor.node()->state != State::pending) {  // a leaf passed through
       recipe.plan = nullptr;
@@ -250,7 +255,8 @@ void check_recipe(Tape& tape, const Recipe& recipe, const Pending& now, const Te
   Gradients gradients = differentiate(loss, {});
   for (auto& [variable, sum] : gradients.of) {
     const Tensor& before = variable->variable->grad;
-    if (before.defined()) sum = accumulate({{before, {}, {}}, {sum, {}, {}}}, variable->shape, variable->dtype);
+    if (before.defined())
+      sum = accumulate({{before, {}, {}}, {sum, {}, {}}}, variable->shape, variable->dtype);
   }
   expected.compute(tape.take_pending());
   for (const Target& t : recipe.targets) {

@@ -12,7 +12,8 @@ namespace reel::plan {
 
 namespace {
 
-constexpr int64_t kSmall = 512;  // elements: larger pointwise calls gain less from being joined than from being fused
+constexpr int64_t kSmall =
+    512;  // elements: larger pointwise calls gain less from being joined than from being fused
 
 class Batching {
  public:
@@ -25,7 +26,8 @@ class Batching {
     const size_t count = graph_.nodes.size();
     std::vector<uint32_t> order(groups.size());
     for (size_t g = 0; g < groups.size(); ++g) order[g] = static_cast<uint32_t>(g);
-    std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return groups[a].time < groups[b].time; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint32_t a, uint32_t b) { return groups[a].time < groups[b].time; });
     to_.leaves = graph_.leaves;
     to_.floats = graph_.floats;
     to_.nodes.reserve(count / 2);
@@ -69,11 +71,14 @@ class Batching {
 
   Way way(size_t k) const { return grouping_.way(k); }
   Id canon(Id id) const { return grouping_.canon(id); }
-  bool shared(const GraphNode& n, std::span<const Id> in, size_t p) const { return grouping_.shared(n, in, p); }
+  bool shared(const GraphNode& n, std::span<const Id> in, size_t p) const {
+    return grouping_.shared(n, in, p);
+  }
 
   bool joins(const Group& group) const {
     if (group.size < 2 || !joining_ || way(group.first) == Way::alone) return false;
-    return way(group.first) == Way::heavy || (!products_only_ && graph_.nodes[group.first].shape.numel() <= kSmall);
+    return way(group.first) == Way::heavy ||
+           (!products_only_ && graph_.nodes[group.first].shape.numel() <= kSmall);
   }
 
   // The value as a value of the new graph.
@@ -82,7 +87,8 @@ class Batching {
     if (s.id < 0) return packed(id, s);
     if (s.whole) return s.id;
     const Shape& shape = graph_.shape(id);
-    GraphNode slice{.op = &slice_op, .i = {0, s.row, s.row + shape[0]}, .dtype = graph_.dtype(id), .shape = shape};
+    GraphNode slice{
+        .op = &slice_op, .i = {0, s.row, s.row + shape[0]}, .dtype = graph_.dtype(id), .shape = shape};
     s = {to_.add(slice, {&s.id, 1}), 0, true};
     return s.id;
   }
@@ -91,11 +97,15 @@ class Batching {
   Id packed(Id call, const Spot& s) {
     std::vector<Id> columns;
     for (Id output : expanded_[static_cast<size_t>(-1 - s.id)]) {
-      GraphNode rows{.op = &slice_op, .i = {0, s.row, s.row + graph_.shape(call)[0]}, .dtype = graph_.dtype(call), .shape = to_.shape(output)};
+      GraphNode rows{.op = &slice_op,
+                     .i = {0, s.row, s.row + graph_.shape(call)[0]},
+                     .dtype = graph_.dtype(call),
+                     .shape = to_.shape(output)};
       rows.shape[0] = graph_.shape(call)[0];
       columns.push_back(s.whole ? output : to_.add(rows, {&output, 1}));
     }
-    return to_.add({.op = &op_of(Kind::concat), .i = {1}, .dtype = graph_.dtype(call), .shape = graph_.shape(call)}, columns);
+    return to_.add({.op = &concat_op, .i = {1}, .dtype = graph_.dtype(call), .shape = graph_.shape(call)},
+                   columns);
   }
 
   void keep(size_t k) {
@@ -140,7 +150,9 @@ class Batching {
     std::vector<Id> now;
     for (uint32_t p = 0; p < call.inputs; ++p) {
       const Id in = graph_.in(call)[p];
-      now.push_back(p >= body.arguments ? whole(canon(in)) : members.size() > 1 ? rows_of(members, p) : whole(in));
+      now.push_back(p >= body.arguments  ? whole(canon(in))
+                    : members.size() > 1 ? rows_of(members, p)
+                                         : whole(in));
     }
     int64_t rows = 0;
     for (uint32_t k : members) rows += graph_.nodes[k].shape[0];
@@ -179,7 +191,8 @@ class Batching {
 
   // The number of these constants among the run's.
   int32_t floats_for(const Floats& f) {
-    for (size_t k = graph_.floats.size(); k < to_.floats.size(); ++k) {  // those before change from run to run
+    for (size_t k = graph_.floats.size(); k < to_.floats.size();
+         ++k) {  // those before change from run to run
       if (to_.floats[k] == f) return static_cast<int32_t>(k);
     }
     to_.floats.push_back(f);
@@ -192,8 +205,10 @@ class Batching {
       if (!graph_.is_node(graph_.in(first)[p]) || shared(first, graph_.in(first), p)) continue;
       const auto at = [&](uint32_t k) { return spot_[static_cast<size_t>(graph_.in(graph_.nodes[k])[p])]; };
       const Id source = at(members[0]).id;
-      if (std::any_of(members.begin(), members.end(), [&](uint32_t k) { return at(k).id != source; })) continue;
-      std::stable_sort(members.begin(), members.end(), [&](uint32_t a, uint32_t b) { return at(a).row < at(b).row; });
+      if (std::any_of(members.begin(), members.end(), [&](uint32_t k) { return at(k).id != source; }))
+        continue;
+      std::stable_sort(members.begin(), members.end(),
+                       [&](uint32_t a, uint32_t b) { return at(a).row < at(b).row; });
       return;
     }
   }
@@ -204,9 +219,10 @@ class Batching {
     const int64_t width = shape.rank() == 2 ? shape[1] : 0;
     int64_t offset = 0;
     Id from = id;
-    while (width > 0 && graph_.is_node(from) && graph_.node(from).op->view && spot_[static_cast<size_t>(from)].whole) {
+    while (width > 0 && graph_.is_node(from) && graph_.node(from).op->view &&
+           spot_[static_cast<size_t>(from)].whole) {
       const GraphNode& n = graph_.node(from);
-      if (n.cut || !n.op->vjp) break;  // no gradient may pass here
+      if (n.cut || !n.op->vjp) break;                                        // no gradient may pass here
       const auto origin = reinterpret_cast<std::byte*>(uintptr_t{1} << 46);  // for differences only
       const Shape& base = graph_.shape(graph_.in(n)[0]);
       const Array source{origin, n.dtype, base, row_major(base)};
@@ -214,8 +230,8 @@ class Batching {
       if (!n.op->view(source, {n.i, {}}, target) || !target.contiguous()) break;
       offset += (target.data - origin) / static_cast<int64_t>(size_of(n.dtype));
       from = graph_.in(n)[0];
-      if (graph_.is_node(from) && graph_.shape(from).rank() == 2 && graph_.shape(from)[1] == width && offset % width == 0 &&
-          !graph_.node(from).op->view) {
+      if (graph_.is_node(from) && graph_.shape(from).rank() == 2 && graph_.shape(from)[1] == width &&
+          offset % width == 0 && !graph_.node(from).op->view) {
         const Spot& s = spot_[static_cast<size_t>(from)];
         return s.id < 0 ? spot_[static_cast<size_t>(id)] : Spot{s.id, s.row + offset / width, false};
       }
@@ -242,7 +258,8 @@ class Batching {
     const Id like = graph_.in(graph_.nodes[members[0]])[p];
     GraphNode all{.dtype = graph_.dtype(like), .shape = graph_.shape(like)};
     all.shape[0] = total;
-    const bool wholes = std::all_of(runs_.begin(), runs_.end(), [&](const Run& r) { return r.row == 0 && r.rows == to_.shape(r.id)[0]; });
+    const bool wholes = std::all_of(runs_.begin(), runs_.end(),
+                                    [&](const Run& r) { return r.row == 0 && r.rows == to_.shape(r.id)[0]; });
     if (runs_.size() == 1) {
       if (wholes) return runs_[0].id;
       all.op = &slice_op;
@@ -251,7 +268,7 @@ class Batching {
     }
     std::vector<Id> sources;
     if (wholes) {
-      all.op = &op_of(Kind::concat);
+      all.op = &concat_op;
       for (const Run& r : runs_) sources.push_back(r.id);
       return to_.add(all, sources);
     }

@@ -43,7 +43,8 @@ bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const 
       node.floats = static_cast<int32_t>(body.floats.size());
       body.floats.push_back(n->attrs.f);
     }
-    id_of[n] = body.graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
+    id_of[n] =
+        body.graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
   }
   for (const Tensor& y : outputs) {
     const auto at = id_of.find(y.node());

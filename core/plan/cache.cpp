@@ -99,7 +99,8 @@ void after_failure(Tape& tape, const std::vector<Node*>& nodes) {
 
 size_t Plan::bytes() const {
   return words.size() * 8 + values.size() * sizeof(PlannedValue) + roots.size() * sizeof(Root) +
-         steps.size() * sizeof(Step) + operands.size() * (sizeof(Id) + sizeof(Array)) + nodes.size() * sizeof(PlannedNode);
+         steps.size() * sizeof(Step) + operands.size() * (sizeof(Id) + sizeof(Array)) +
+         nodes.size() * sizeof(PlannedNode);
 }
 
 std::shared_ptr<const Plan> find_plan(const Pending& pending, bool rewritten) {

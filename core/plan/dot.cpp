@@ -30,14 +30,16 @@ class Drawing {
     out_ = "digraph plan {\n  node [shape=box];\n";
     for (size_t k = 0; k < plan_.leaves; ++k) {
       const PlannedValue& v = plan_.values[k];
-      out_ += fmt::format("  leaf{} [shape=ellipse, label=\"leaf{} {} {}\"];\n", k, k, name_of(v.dtype), v.shape);
+      out_ +=
+          fmt::format("  leaf{} [shape=ellipse, label=\"leaf{} {} {}\"];\n", k, k, name_of(v.dtype), v.shape);
     }
     for (size_t s = 0; s < plan_.steps.size(); ++s) {
       const Step& step = plan_.steps[s];
       std::string what = what_of(plan_, step);
       if (what.ends_with(',')) what.pop_back();
       out_ += fmt::format("  step{} [label=\"{}{}\"];\n", s, step.add ? "+= " : "", what);
-      for (uint32_t k = 0; k < step.inputs; ++k) edges(plan_.operands[step.first + k], fmt::format("step{}", s));
+      for (uint32_t k = 0; k < step.inputs; ++k)
+        edges(plan_.operands[step.first + k], fmt::format("step{}", s));
       if (step.add) edges(plan_.operands[step.first + step.inputs], fmt::format("step{}", s));
       for (uint32_t k = 0; k < step.outputs; ++k) {
         written_.push_back(stretch_of(value(plan_.operands[step.first + step.inputs + k]), s));
@@ -54,7 +56,8 @@ class Drawing {
  private:
   const PlannedValue& value(Id id) const { return plan_.values[static_cast<size_t>(id)]; }
 
-  // From all that wrote some of this value. A step that wrote the same stretch again took the earlier ones in.
+  // From all that wrote some of this value. A step that wrote the same stretch again took the earlier ones
+  // in.
   void edges(Id id, const std::string& to) {
     const PlannedValue& v = value(id);
     const Root& root = plan_.roots[static_cast<size_t>(v.root)];

@@ -16,7 +16,8 @@ namespace reel::plan::explain {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr const char* kPhases[] = {"read the structure", "rewrite (batch, prune)", "differentiate", "plan", "run"};
+constexpr const char* kPhases[] = {"read the structure", "rewrite (batch, prune)", "differentiate", "plan",
+                                   "run"};
 
 struct Entry {
   uint64_t count = 0;
@@ -34,7 +35,8 @@ double peak_gflops() {
   double best = 0;
   for (int k = 0; k < 8; ++k) {
     const auto start = Clock::now();
-    gemm(n, n, n, Matrix<const float>{a.data(), n, 1}, Matrix<const float>{b.data(), n, 1}, Matrix<float>{c.data(), n, 1}, 0.0f);
+    gemm(n, n, n, Matrix<const float>{a.data(), n, 1}, Matrix<const float>{b.data(), n, 1},
+         Matrix<float>{c.data(), n, 1}, 0.0f);
     best = std::max(best, 2.0 * n * n * n / us_between(start, Clock::now()) / 1e3);
   }
   return best;
@@ -73,7 +75,8 @@ class Report {
       e.bytes += static_cast<double>(v.shape.numel()) * static_cast<double>(size_of(v.dtype));
     }
     if (trace_) {
-      fmt::print(trace_, "{}{{\"name\":\"{}\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":{:.3f},\"dur\":{:.3f}}}",
+      fmt::print(trace_,
+                 "{}{{\"name\":\"{}\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":{:.3f},\"dur\":{:.3f}}}",
                  first_ ? "\n" : ",\n", label, us_between(begin_, start), us_between(start, end));
       first_ = false;
     }
@@ -95,15 +98,18 @@ class Report {
     double total = 0;
     for (const auto& [label, e] : entries_) total += e.us;
     std::vector<std::pair<std::string, Entry>> rows(entries_.begin(), entries_.end());
-    std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.second.us > b.second.us; });
-    fmt::print(stderr, "\nsteps that ran: {:.1f} ms in all; the machine multiplies at {:.0f} GFLOP/s\n", total / 1e3, peak_);
-    fmt::print(stderr, "{:>7} {:>9} {:>9} {:>8} {:>7} {:>7}  step\n", "share", "ms", "times", "us each", "GFLOP/s", "GB/s");
+    std::sort(rows.begin(), rows.end(),
+              [](const auto& a, const auto& b) { return a.second.us > b.second.us; });
+    fmt::print(stderr, "\nsteps that ran: {:.1f} ms in all; the machine multiplies at {:.0f} GFLOP/s\n",
+               total / 1e3, peak_);
+    fmt::print(stderr, "{:>7} {:>9} {:>9} {:>8} {:>7} {:>7}  step\n", "share", "ms", "times", "us each",
+               "GFLOP/s", "GB/s");
     const size_t shown = std::min<size_t>(rows.size(), 60);
     for (size_t k = 0; k < shown; ++k) {
       const auto& [label, e] = rows[k];
-      fmt::print(stderr, "{:6.1f}% {:9.2f} {:9} {:8.2f} {:>7} {:7.1f}  {}\n", 100 * e.us / total, e.us / 1e3, e.count,
-                 e.us / static_cast<double>(e.count), e.flops > 0 ? fmt::format("{:.1f}", e.flops / e.us / 1e3) : "",
-                 e.bytes / e.us / 1e3, label);
+      fmt::print(stderr, "{:6.1f}% {:9.2f} {:9} {:8.2f} {:>7} {:7.1f}  {}\n", 100 * e.us / total, e.us / 1e3,
+                 e.count, e.us / static_cast<double>(e.count),
+                 e.flops > 0 ? fmt::format("{:.1f}", e.flops / e.us / 1e3) : "", e.bytes / e.us / 1e3, label);
     }
     if (rows.size() > shown) fmt::print(stderr, "and {} smaller ones\n", rows.size() - shown);
     fmt::print(stderr, "\nbetween recording and results:\n");

@@ -1,4 +1,5 @@
-// Where the time went: REEL_EXPLAIN=1 prints it when the program ends, REEL_TRACE=file.json writes what ran when.
+// Where the time went: REEL_EXPLAIN=1 prints it when the program ends, REEL_TRACE=file.json writes what ran
+// when.
 #pragma once
 
 #include <chrono>

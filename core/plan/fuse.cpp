@@ -15,12 +15,13 @@ namespace reel::plan {
 namespace {
 
 constexpr int64_t kUnit = int64_t{1} << 24;  // between two places of the tape's order
-constexpr int64_t kBefore = 2;                // a kernel before its first reader; a view comes in between
+constexpr int64_t kBefore = 2;               // a kernel before its first reader; a view comes in between
 constexpr size_t kMostNodes = 64, kMostOperands = 48;
 
 class Fusing {
  public:
-  explicit Fusing(Graph& graph) : graph_(graph), readers_(graph.nodes.size()), group_(graph.nodes.size(), -1) {
+  explicit Fusing(Graph& graph)
+      : graph_(graph), readers_(graph.nodes.size()), group_(graph.nodes.size(), -1) {
     base_.resize(graph.nodes.size());
     looked_at_.resize(graph.nodes.size());
     for (size_t k = 0; k < graph.nodes.size(); ++k) {
@@ -128,7 +129,9 @@ class Fusing {
     const GraphNode& n = graph_.nodes[k];
     std::vector<int32_t> candidates;
     for (uint32_t r : readers_[k]) {
-      if (group_[r] < 0 || !(graph_.nodes[r].shape == n.shape) || (graph_.nodes[r].dtype == DType::f64) != (n.dtype == DType::f64)) continue;
+      if (group_[r] < 0 || !(graph_.nodes[r].shape == n.shape) ||
+          (graph_.nodes[r].dtype == DType::f64) != (n.dtype == DType::f64))
+        continue;
       if (std::find(candidates.begin(), candidates.end(), group_[r]) == candidates.end()) {
         candidates.push_back(group_[r]);
       }
@@ -210,8 +213,8 @@ class Fusing {
     kernel.program.inputs = static_cast<uint16_t>(kernel.in.size());
     for (uint32_t m : nodes) {
       operand[graph_.id_of(m)] = append(kernel, graph_.nodes[m], operand);
-      const bool written = looked_at_[m] ||
-                           std::any_of(readers_[m].begin(), readers_[m].end(),
+      const bool written =
+          looked_at_[m] || std::any_of(readers_[m].begin(), readers_[m].end(),
                                        [&](uint32_t r) { return graph_.nodes[r].kernel != number; });
       if (!written) continue;
       kernel.out.push_back(graph_.id_of(m));
@@ -220,7 +223,9 @@ class Fusing {
     graph_.kernels.push_back(std::move(kernel));
   }
 
-  bool in_kernel(Id id, int32_t number) const { return graph_.is_node(id) && graph_.node(id).kernel == number; }
+  bool in_kernel(Id id, int32_t number) const {
+    return graph_.is_node(id) && graph_.node(id).kernel == number;
+  }
   bool number_node(Id id) const { return graph_.is_node(id) && is_number(graph_.node_of(id)); }
 
   // The node's own program at the end of the kernel's; returns its result's operand.
@@ -230,7 +235,8 @@ class Fusing {
     std::vector<uint16_t> now;
     for (Id id : in) {
       if (number_node(id) && !operand.contains(id)) {
-        operand[id] = emit(to, {.code = lanes::Code::scalar, .scalar = scalar(kernel, graph_.node(id).floats, 0)});
+        operand[id] =
+            emit(to, {.code = lanes::Code::scalar, .scalar = scalar(kernel, graph_.node(id).floats, 0)});
       }
       now.push_back(operand.at(id));
     }
@@ -266,8 +272,8 @@ class Fusing {
   std::vector<Group> groups_;
   std::vector<int64_t> time_, earliest_;
   int64_t end_ = 0;
-  std::vector<uint32_t> base_;    // what a view looks at, in the end
-  std::vector<bool> looked_at_;   // it, or a view of it, outlives the run
+  std::vector<uint32_t> base_;                        // what a view looks at, in the end
+  std::vector<bool> looked_at_;                       // it, or a view of it, outlives the run
   std::vector<std::pair<uint32_t, uint32_t>> views_;  // (of what, view)
   std::vector<Id> operands_;
 };

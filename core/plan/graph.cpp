@@ -49,7 +49,8 @@ Graph graph_of(const Pending& pending) {
       in.push_back(input->state == State::pending ? graph.id_of(static_cast<size_t>(input->index))
                                                   : static_cast<Id>(input->index));
     }
-    const Id id = graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
+    const Id id =
+        graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
     if (node.stays) graph.results.push_back({static_cast<int32_t>(k), id});
   }
   return graph;
@@ -93,9 +94,9 @@ struct Name {
   bool Passes::*on;
 };
 constexpr Name kNames[] = {
-    {"prune", &Passes::prune}, {"commute", &Passes::commute},     {"batch", &Passes::batch},
-    {"accumulate", &Passes::accumulate}, {"fuse", &Passes::fuse}, {"pack", &Passes::pack},
-    {"place", &Passes::place}, {"split", &Passes::split},         {"recompute", &Passes::recompute}};
+    {"prune", &Passes::prune},           {"commute", &Passes::commute}, {"batch", &Passes::batch},
+    {"accumulate", &Passes::accumulate}, {"fuse", &Passes::fuse},       {"pack", &Passes::pack},
+    {"place", &Passes::place},           {"split", &Passes::split},     {"recompute", &Passes::recompute}};
 
 // "-fuse,-batch", or "" for all, or "none".
 Passes parse(std::string_view text) {
@@ -117,9 +118,10 @@ Passes parse(std::string_view text) {
       known = true;
     }
     if (!known) {
-      fail("REEL_PLAN: '{}' is no pass: want none, or names with + or - before them, of prune, commute, "
-           "batch, accumulate, fuse, pack, place, split, recompute",
-           word);
+      fail(
+          "REEL_PLAN: '{}' is no pass: want none, or names with + or - before them, of prune, commute, "
+          "batch, accumulate, fuse, pack, place, split, recompute",
+          word);
     }
   }
   return passes;

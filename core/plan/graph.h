@@ -30,7 +30,8 @@ struct GraphNode {
   int32_t kernel = -1;         // the fused kernel that computes it
   DType dtype = DType::f32;
   bool stays = false;  // its value outlives the run
-  bool cut = false;    // recorded under NoGrad: no gradient passes, where one could; asked before differentiating
+  bool cut =
+      false;  // recorded under NoGrad: no gradient passes, where one could; asked before differentiating
   Shape shape = {};
   uint32_t first_in = 0, inputs = 0;
   uint32_t first_list = 0, list_size = 0;
@@ -42,8 +43,9 @@ struct Fused {
   lanes::Program program;
   Shape space;
   std::vector<Id> in;
-  std::vector<Id> out;                               // in the order of program.outputs
-  std::vector<std::pair<int32_t, uint8_t>> scalars;  // (which floats, which of the two), as the program counts
+  std::vector<Id> out;  // in the order of program.outputs
+  std::vector<std::pair<int32_t, uint8_t>>
+      scalars;  // (which floats, which of the two), as the program counts
 };
 
 // A value that outlives the run, and the pending node whose value it is.
@@ -120,7 +122,7 @@ struct Passes {
 // Those that are on: all but the ones that REEL_PLAN=-fuse,-batch or set_plan_passes() switched off.
 const Passes& passes();
 
-Graph prune(const Graph& graph);      // equal nodes become one, dead ones none
+Graph prune(const Graph& graph);  // equal nodes become one, dead ones none
 // The same done to different rows becomes one call: `products_only` where small calls were joined before.
 Graph batch(const Graph& graph, bool products_only = false);
 Graph commute(const Graph& graph);    // the product of rows looked up is rows of the table's product

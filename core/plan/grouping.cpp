@@ -76,8 +76,8 @@ void Grouping::find_ways() {
     if (n.inputs > 0) h = mix(h, static_cast<uint64_t>(canon(graph_.in(n)[0])));
     const int32_t twin = table.find(h, static_cast<int32_t>(k), [&](int32_t other) {
       const GraphNode& o = graph_.nodes[static_cast<size_t>(other)];
-      return o.op == n.op && o.i == n.i && o.floats == n.floats && o.dtype == n.dtype && o.cut == n.cut && o.shape == n.shape &&
-             (n.inputs == 0 || canon(graph_.in(o)[0]) == canon(graph_.in(n)[0]));
+      return o.op == n.op && o.i == n.i && o.floats == n.floats && o.dtype == n.dtype && o.cut == n.cut &&
+             o.shape == n.shape && (n.inputs == 0 || canon(graph_.in(o)[0]) == canon(graph_.in(n)[0]));
     });
     canon_[static_cast<size_t>(id)] = graph_.id_of(static_cast<size_t>(twin));
   }
@@ -90,7 +90,9 @@ Way Grouping::way_of(const GraphNode& n) const {
   if (n.op == &slice_op && graph_.is_node(in[0]) && graph_.node(in[0]).op->body) return Way::column;
   if (n.shape.rank() == 0 || n.shape.numel() == 0) return Way::alone;
   const int64_t rows = n.shape[0];
-  const auto by_rows = [&](Id id) { return graph_.shape(id).rank() == n.shape.rank() && graph_.shape(id)[0] == rows; };
+  const auto by_rows = [&](Id id) {
+    return graph_.shape(id).rank() == n.shape.rank() && graph_.shape(id)[0] == rows;
+  };
   switch (n.op->kind) {
     case Kind::matmul:
       return n.i[0] == 0 && n.shape.rank() == 2 && is_constant(in[1]) && graph_.shape(in[1]).rank() == 2
@@ -102,12 +104,12 @@ Way Grouping::way_of(const GraphNode& n) const {
         if (is_constant(id) ? s.rank() == n.shape.rank() && s[0] != 1 : !by_rows(id)) return Way::alone;
       }
       return has_rows(in) ? Way::light : Way::alone;
-    case Kind::concat: return n.i[0] >= 1 && std::all_of(in.begin(), in.end(), by_rows) && has_rows(in) ? Way::light : Way::alone;
+    case Kind::concat:
+      return n.i[0] >= 1 && std::all_of(in.begin(), in.end(), by_rows) && has_rows(in) ? Way::light
+                                                                                       : Way::alone;
     case Kind::gather:
       // A table's rows at ids.
-      return n.op == &index_select_op && n.i[0] == 0 && is_constant(in[0])
-                 ? Way::heavy
-                 : Way::alone;
+      return n.op == &index_select_op && n.i[0] == 0 && is_constant(in[0]) ? Way::heavy : Way::alone;
     default: break;
   }
   if (n.op == &slice_op && n.i[0] >= 1) return Way::light;
@@ -133,7 +135,8 @@ Way Grouping::template_way(const GraphNode& n) const {
 
 bool Grouping::works_by_rows(const Body& body) {
   find_ways();
-  return std::all_of(body.outputs.begin(), body.outputs.end(), [&](Id id) { return way_[graph_.node_of(id)] != Way::constant; }) &&
+  return std::all_of(body.outputs.begin(), body.outputs.end(),
+                     [&](Id id) { return way_[graph_.node_of(id)] != Way::constant; }) &&
          std::find(way_.begin(), way_.end(), Way::alone) == way_.end();
 }
 
@@ -154,8 +157,8 @@ bool Grouping::same_operands(std::span<const Id> a, std::span<const Id> b) const
 // ---- Depths ----
 
 bool Grouping::same_call(const GraphNode& a, const GraphNode& b) const {
-  if (a.op != b.op || a.i != b.i || a.floats != b.floats || a.dtype != b.dtype || a.cut != b.cut || a.inputs != b.inputs ||
-      a.shape.rank() != b.shape.rank()) {
+  if (a.op != b.op || a.i != b.i || a.floats != b.floats || a.dtype != b.dtype || a.cut != b.cut ||
+      a.inputs != b.inputs || a.shape.rank() != b.shape.rank()) {
     return false;
   }
   for (int axis = 1; axis < a.shape.rank(); ++axis) {
@@ -219,7 +222,8 @@ void Grouping::find_depths() {
     return pa != pb ? pa < pb : cycle(a) != cycle(b) ? cycle(a) < cycle(b) : a < b;
   });
   for (size_t k = 0; k < classes; ++k) {
-    rank[order[k]] = k > 0 && cycle(order[k]) == cycle(order[k - 1]) ? rank[order[k - 1]] : static_cast<int64_t>(k + 1);
+    rank[order[k]] =
+        k > 0 && cycle(order[k]) == cycle(order[k - 1]) ? rank[order[k - 1]] : static_cast<int64_t>(k + 1);
   }
   level_.assign(count_, 0);
   for (size_t k = 0; k < count_; ++k) {
@@ -262,7 +266,9 @@ void Grouping::make_groups() {
     const auto mine = static_cast<int32_t>(groups_.size());
     int32_t g = mine;
     if (way_[k] != Way::alone) {
-      uint64_t h = mix(call_hash(n), static_cast<uint64_t>(way_[k] == Way::heavy ? time : latest * 64 + static_cast<int64_t>(position)));
+      uint64_t h = mix(
+          call_hash(n),
+          static_cast<uint64_t>(way_[k] == Way::heavy ? time : latest * 64 + static_cast<int64_t>(position)));
       for (size_t p = 0; p < in.size(); ++p) {
         if (shared(n, in, p)) h = mix(h, static_cast<uint64_t>(canon(in[p])));
       }
@@ -280,7 +286,8 @@ void Grouping::make_groups() {
 // Whether operand p is one for all calls of the group.
 bool Grouping::shared(const GraphNode& n, std::span<const Id> in, size_t p) const {
   if (n.op->body) return p >= n.op->body->arguments;
-  if (way_[static_cast<size_t>(&n - graph_.nodes.data())] == Way::heavy) return in.data() + p == shared_operands(n).data();
+  if (way_[static_cast<size_t>(&n - graph_.nodes.data())] == Way::heavy)
+    return in.data() + p == shared_operands(n).data();
   return is_constant(in[p]) && n.op->kind != Kind::concat;  // which has a row of it for each of its own
 }
 

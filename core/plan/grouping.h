@@ -21,13 +21,13 @@ enum class Way : uint8_t {
 // Which calls go together follows from ops, constants and shapes alone. Products and look-ups that read the
 // same weight form a class. Classes that feed each other (a recurrence) are walked in step: a call's depth is
 // the number of calls of its own cycle before it, and calls of one class and depth go together, so that what
-// enters a cycle is hoisted and what leaves it waits. Everything else goes with those whose latest input comes
-// from the same group.
+// enters a cycle is hoisted and what leaves it waits. Everything else goes with those whose latest input
+// comes from the same group.
 class Grouping {
  public:
   struct Group {
-    uint32_t first;  // node
-    int64_t time;    // groups can run in this order
+    uint32_t first;       // node
+    int64_t time;         // groups can run in this order
     int32_t latest = -1;  // the group of its latest input
     uint32_t size = 0;
     uint32_t begin = 0;  // of the members

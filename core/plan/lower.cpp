@@ -156,7 +156,8 @@ class Lowering {
     if (const int64_t ids = list[sum.part * kPlaceWords + 3]; ids >= 0) {
       in.push_back(contiguous_copy(graph_.in(n)[static_cast<size_t>(ids)]));
     }
-    emit({.what = Do::put, .add = add, .node = static_cast<int32_t>(sum.node), .place = place}, in, {graph_.id_of(sum.node)});
+    emit({.what = Do::put, .add = add, .node = static_cast<int32_t>(sum.node), .place = place}, in,
+         {graph_.id_of(sum.node)});
   }
 
   void add_to_sums(size_t k) {
@@ -219,7 +220,9 @@ class Lowering {
     return n.op->kind == Kind::matmul && n.dtype == DType::f32 && n.shape.rank() == 2 && n.shape.numel() > 0;
   }
   // The packed routine reads and writes rows that lie together.
-  static bool packable(const Product& p) { return p.a_col == 1 && p.a_row == p.k && p.c_row == p.n && p.k > 0; }
+  static bool packable(const Product& p) {
+    return p.a_col == 1 && p.a_row == p.k && p.c_row == p.n && p.k > 0;
+  }
 
   // Strides of a matrix, read transposed or not; false where neither rows nor columns lie together.
   bool strides_of(Id id, bool transposed, int64_t& row, int64_t& col) {
@@ -237,10 +240,21 @@ class Lowering {
     const GraphNode& n = graph_.nodes[k];
     const auto in = graph_.in(n);
     const Shape& a = graph_.shape(in[0]);
-    p = {n.shape[0], n.shape[1], a[n.i[0] ? 0 : 1], 0, 0, 0, 0, 0, -1, n.i[2] ? Precision::bf16 : Precision::f32};
+    p = {n.shape[0],
+         n.shape[1],
+         a[n.i[0] ? 0 : 1],
+         0,
+         0,
+         0,
+         0,
+         0,
+         -1,
+         n.i[2] ? Precision::bf16 : Precision::f32};
     int64_t c_col = 1;
-    return a.rank() == 2 && graph_.shape(in[1]).rank() == 2 && p.k > 0 && strides_of(in[0], n.i[0] != 0, p.a_row, p.a_col) &&
-           strides_of(in[1], n.i[1] != 0, p.b_row, p.b_col) && strides_of(out, false, p.c_row, c_col) && c_col == 1;
+    return a.rank() == 2 && graph_.shape(in[1]).rank() == 2 && p.k > 0 &&
+           strides_of(in[0], n.i[0] != 0, p.a_row, p.a_col) &&
+           strides_of(in[1], n.i[1] != 0, p.b_row, p.b_col) && strides_of(out, false, p.c_row, c_col) &&
+           c_col == 1;
   }
 
   bool product(size_t k, Id out, bool add) {
@@ -250,13 +264,17 @@ class Lowering {
     std::vector<Id> in(graph_.in(n).begin(), graph_.in(n).end());
     if (packable(p)) {
       const auto at = weights_.find({in[1], n.i[1] != 0, p.precision});
-      if (at != weights_.end() && worth_packing(at->second.rows, p.n, p.k, n.i[1] != 0, at->second.uses, p.precision)) {
+      if (at != weights_.end() &&
+          worth_packing(at->second.rows, p.n, p.k, n.i[1] != 0, at->second.uses, p.precision)) {
         in.push_back(pack(at->second, in[1], p));
         p.packed = at->second.packed;
       }
     }
     plan_->products.push_back(p);
-    emit({.what = Do::product, .add = add, .node = static_cast<int32_t>(k), .kernel = static_cast<int32_t>(plan_->products.size() - 1)},
+    emit({.what = Do::product,
+          .add = add,
+          .node = static_cast<int32_t>(k),
+          .kernel = static_cast<int32_t>(plan_->products.size() - 1)},
          in, {out});
     return true;
   }
@@ -273,7 +291,8 @@ class Lowering {
     w.packed = static_cast<int32_t>(plan_->packed.size());
     static std::byte elsewhere;
     plan_->packed.emplace_back(p.k, p.n, p.precision, &elsewhere);
-    const auto floats = static_cast<int64_t>((PackedMatrix::bytes(p.k, p.n, p.precision) + sizeof(float) - 1) / sizeof(float));
+    const auto floats = static_cast<int64_t>(
+        (PackedMatrix::bytes(p.k, p.n, p.precision) + sizeof(float) - 1) / sizeof(float));
     w.value = new_contiguous(DType::f32, {floats}, Home::scratch);
     plan_->products.push_back(p);
     emit({.what = Do::pack, .kernel = static_cast<int32_t>(plan_->products.size() - 1)}, {from}, {w.value});
@@ -344,8 +363,8 @@ class Lowering {
       out.clear();
       for (uint32_t k = 0; k < step.outputs; ++k) out.push_back({operands[step.inputs + k], false});
       const Fused& kernel = plan_->kernels[static_cast<size_t>(step.kernel)];
-      plan_->prepared[static_cast<size_t>(step.kernel)].prepare(kernel.program, {operands, step.inputs}, kernel.space,
-                                                               out);
+      plan_->prepared[static_cast<size_t>(step.kernel)].prepare(kernel.program, {operands, step.inputs},
+                                                                kernel.space, out);
     }
   }
 
@@ -355,7 +374,9 @@ class Lowering {
   void keep_results() {
     std::vector<int64_t> kept(plan_->roots.size(), 0);
     std::vector<bool> counted(plan_->values.size(), false);
-    const auto bytes = [&](const PlannedValue& v) { return v.shape.numel() * static_cast<int64_t>(size_of(v.dtype)); };
+    const auto bytes = [&](const PlannedValue& v) {
+      return v.shape.numel() * static_cast<int64_t>(size_of(v.dtype));
+    };
     for (const Result& r : graph_.results) {
       if (counted[static_cast<size_t>(r.id)]) continue;
       counted[static_cast<size_t>(r.id)] = true;
@@ -385,7 +406,8 @@ class Lowering {
   Layout layout_;
   std::unique_ptr<Plan> plan_;
   std::vector<uint32_t> readers_;
-  std::map<std::tuple<Id, bool, Precision>, Weight> weights_;  // by the right side, whether it is read transposed, in what
+  std::map<std::tuple<Id, bool, Precision>, Weight>
+      weights_;                            // by the right side, whether it is read transposed, in what
   std::vector<std::vector<Sum>> waiting_;  // by the node whose value is the part
   std::vector<Sum> early_;                 // parts that are leaves
   std::vector<bool> tiled_, opened_, full_read_;

@@ -65,7 +65,8 @@ void find_lifetimes(Plan& plan) {
 // A pointwise result may take the place of an input that is read for the last time, element for element.
 int32_t replaced_input(const Plan& plan, size_t s) {
   const Step& step = plan.steps[s];
-  if (step.what != Do::call || step.add || plan.nodes[static_cast<size_t>(step.node)].op->kind != Kind::pointwise)
+  if (step.what != Do::call || step.add ||
+      plan.nodes[static_cast<size_t>(step.node)].op->kind != Kind::pointwise)
     return -1;
   const PlannedValue& out = plan.values[static_cast<size_t>(plan.operands[step.first + step.inputs])];
   if (plan.roots[static_cast<size_t>(out.root)].first != static_cast<int32_t>(s)) return -1;

@@ -100,7 +100,8 @@ class Placing {
       layout_.values.push_back({leaf.dtype, leaf.shape, leaf.strides, -1, 0});
       block_[layout_.values.size() - 1] = blocks_.add(0, true);
     }
-    for (const GraphNode& n : graph_.nodes) layout_.values.push_back({n.dtype, n.shape, row_major(n.shape), -1, 0});
+    for (const GraphNode& n : graph_.nodes)
+      layout_.values.push_back({n.dtype, n.shape, row_major(n.shape), -1, 0});
     if (passes().place) lay_columns();
     for (size_t k = 0; k < graph_.nodes.size(); ++k) set_block(k);
     if (passes().place) {
@@ -122,7 +123,8 @@ class Placing {
     const GraphNode& n = graph_.nodes[k];
     if (n.op->kind == Kind::concat) {
       place = {Place::At::slice, n.i[0], 0};
-      for (size_t before = 0; before < p; ++before) place.begin += graph_.shape(graph_.in(n)[before])[static_cast<int>(n.i[0])];
+      for (size_t before = 0; before < p; ++before)
+        place.begin += graph_.shape(graph_.in(n)[before])[static_cast<int>(n.i[0])];
       return true;
     }
     place = place_of(graph_.list_of(n), p);
@@ -178,7 +180,8 @@ class Placing {
     const auto origin = reinterpret_cast<std::byte*>(uintptr_t{1} << 46);
     const Array flat{origin, graph_.dtype(from), graph_.shape(from), row_major(graph_.shape(from))};
     Array target{origin, n.dtype, n.shape, {}};
-    if (!n.op->view(flat, {n.i, {}}, target)) fail("[{}] internal error: a contiguous input cannot be viewed", n.op->name);
+    if (!n.op->view(flat, {n.i, {}}, target))
+      fail("[{}] internal error: a contiguous input cannot be viewed", n.op->name);
     out.strides = target.strides;
     out.offset = layout_.copied[k] = target.data - origin;
     block_[static_cast<size_t>(id)] = blocks_.add(bytes(from), false);
@@ -209,7 +212,8 @@ class Placing {
     const PlannedValue& v = value(part);
     const Strides& join = value(graph_.id_of(k)).strides;
     for (int axis = 0; axis < v.shape.rank(); ++axis) {
-      if (v.shape[axis] != 1 && v.strides[static_cast<size_t>(axis)] != join[static_cast<size_t>(axis)]) return false;
+      if (v.shape[axis] != 1 && v.strides[static_cast<size_t>(axis)] != join[static_cast<size_t>(axis)])
+        return false;
     }
     return true;
   }
@@ -230,10 +234,12 @@ class Placing {
       const Id id = graph_.in(n)[p];
       const Shape& shape = graph_.shape(id);
       if (shape.numel() == 0) continue;
-      const int64_t begin = place.begin * value(graph_.id_of(k)).strides[static_cast<size_t>(place.axis)] * width(id);
+      const int64_t begin =
+          place.begin * value(graph_.id_of(k)).strides[static_cast<size_t>(place.axis)] * width(id);
       const bool rows = moves_nothing_before(n.shape, static_cast<int>(place.axis));
       // A part that is named twice can be in one place only.
-      const bool twice = std::any_of(all.begin(), all.end(), [&](const Part& other) { return other.id == id; });
+      const bool twice =
+          std::any_of(all.begin(), all.end(), [&](const Part& other) { return other.id == id; });
       const bool column = !rows && columns_.contains(id) && columns_[id] == k;
       const bool fits = !twice && (rows ? same_strides(k, id) : column);
       all.push_back({id, n.first_in + p, begin, begin + bytes(id), rows, fits, false});
@@ -288,7 +294,8 @@ class Placing {
       part.here = part.fits && s.cluster == cluster && s.offset == wanted;
       if (part.here) continue;
       if (part.fits && s.cluster != cluster && !blocks_.leaf(s.cluster)) {
-        const auto known = std::find_if(moved.begin(), moved.end(), [&](const auto& m) { return m.first == s.cluster; });
+        const auto known =
+            std::find_if(moved.begin(), moved.end(), [&](const auto& m) { return m.first == s.cluster; });
         if (known != moved.end()) {
           part.here = known->second == wanted - s.offset;
         } else if (blocks_.fits(cluster, s.cluster, wanted - s.offset)) {
@@ -326,7 +333,8 @@ class Placing {
     std::vector<int32_t> root_of;
     for (size_t v = 0; v < block_.size(); ++v) {
       const Blocks::Spot s = blocks_.find(block_[v]);
-      if (static_cast<size_t>(s.cluster) >= root_of.size()) root_of.resize(static_cast<size_t>(s.cluster) + 1, -1);
+      if (static_cast<size_t>(s.cluster) >= root_of.size())
+        root_of.resize(static_cast<size_t>(s.cluster) + 1, -1);
       int32_t& root = root_of[static_cast<size_t>(s.cluster)];
       const auto [begin, end] = blocks_.extent(s.cluster);
       if (root < 0) {
@@ -345,7 +353,7 @@ class Placing {
   const Graph& graph_;
   Layout layout_;
   Blocks blocks_;
-  std::vector<int32_t> block_;  // of values
+  std::vector<int32_t> block_;              // of values
   std::unordered_map<Id, size_t> columns_;  // of which join a value is a column
 };
 

@@ -1,5 +1,5 @@
-// A plan: steps over laid-out memory, kept under the structure they were made from. Everything here but run.cpp
-// and cache.cpp is pure: a plan can be made, printed and compared without running it.
+// A plan: steps over laid-out memory, kept under the structure they were made from. Everything here but
+// run.cpp and cache.cpp is pure: a plan can be made, printed and compared without running it.
 #pragma once
 
 #include <memory>
@@ -32,11 +32,11 @@ struct PlannedValue {
 };
 
 enum class Do : uint8_t {
-  call,   // the op's kernel
-  fused,  // the kernel of several nodes
-  copy,   // in[0] made contiguous
-  zero,   // out = 0
-  put,    // in[0] to its place in out, in[1] its ids if any
+  call,     // the op's kernel
+  fused,    // the kernel of several nodes
+  copy,     // in[0] made contiguous
+  zero,     // out = 0
+  put,      // in[0] to its place in out, in[1] its ids if any
   product,  // of two f32 matrices, in[2] the packed right one if any
   pack,     // in[0], the right side of several products, as they read it fastest
 };
@@ -51,10 +51,10 @@ struct Product {
 
 struct Step {
   Do what;
-  bool add = false;     // onto what is there
-  int32_t node = -1;    // whose op and constants
-  int32_t kernel = -1;  // fused: which; product: which; pack: which
-  Place place = {};     // put: where
+  bool add = false;                             // onto what is there
+  int32_t node = -1;                            // whose op and constants
+  int32_t kernel = -1;                          // fused: which; product: which; pack: which
+  Place place = {};                             // put: where
   uint32_t first = 0, inputs = 0, outputs = 0;  // of Plan::operands: inputs, then outputs
 };
 
@@ -78,12 +78,12 @@ struct Plan {
   std::vector<Step> steps;
   std::vector<Id> operands;  // of steps, one after another
   std::vector<Result> results;
-  std::vector<Floats> floats;  // constants beyond those that a run brings
-  mutable std::vector<Array> arrays;        // of operands; their memory is that of the last run
+  std::vector<Floats> floats;                 // constants beyond those that a run brings
+  mutable std::vector<Array> arrays;          // of operands; their memory is that of the last run
   mutable std::vector<std::byte*> addresses;  // of operands, likewise
   std::vector<PreparedPointwise> prepared;    // of kernels
   std::vector<Product> products;
-  mutable std::vector<PackedMatrix> packed;   // in scratch memory
+  mutable std::vector<PackedMatrix> packed;  // in scratch memory
   int64_t arena_bytes = 0;
 
   size_t bytes() const;  // roughly what the plan itself occupies
@@ -94,14 +94,15 @@ struct Layout {
   std::vector<PlannedValue> values;  // leaves and nodes; root -1: has no memory yet
   std::vector<Root> roots;
   std::vector<bool> placed;  // of graph.inputs: this part of a join lies where the join wants it
-  std::vector<int64_t> copied;  // of nodes: a view that cannot be one looks this far into a contiguous copy; or -1
+  std::vector<int64_t>
+      copied;  // of nodes: a view that cannot be one looks this far into a contiguous copy; or -1
 };
 Layout place(const Graph& graph);
 
-std::unique_ptr<Plan> lower(const Graph& graph);  // graph to steps: views, copies, sums in place
-void lay_out(Plan& plan);                         // lifetimes and memory
-std::string text(const Plan& plan);               // a line a step
-std::string dot(const Plan& plan);                // for Graphviz: steps as boxes, values as edges
+std::unique_ptr<Plan> lower(const Graph& graph);          // graph to steps: views, copies, sums in place
+void lay_out(Plan& plan);                                 // lifetimes and memory
+std::string text(const Plan& plan);                       // a line a step
+std::string dot(const Plan& plan);                        // for Graphviz: steps as boxes, values as edges
 std::string what_of(const Plan& plan, const Step& step);  // its name
 std::string text_of(const Plan& plan, const Step& step);  // what it does to which shapes
 double flops_of(const Plan& plan, const Step& step);      // of its matrix product

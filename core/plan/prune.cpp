@@ -28,8 +28,8 @@ uint64_t hash_of(const GraphNode& n, std::span<const Id> in, std::span<const int
 
 bool equal(const Graph& graph, const GraphNode& a, const GraphNode& b) {
   return a.op == b.op && a.i == b.i && a.floats == b.floats && a.dtype == b.dtype && a.cut == b.cut &&
-         a.shape == b.shape &&
-         std::ranges::equal(graph.in(a), graph.in(b)) && std::ranges::equal(graph.list_of(a), graph.list_of(b));
+         a.shape == b.shape && std::ranges::equal(graph.in(a), graph.in(b)) &&
+         std::ranges::equal(graph.list_of(a), graph.list_of(b));
 }
 
 // Whether a node's value is needed, by what stays or by a needed node.
@@ -61,9 +61,8 @@ Graph prune(const Graph& graph) {
     if (!comparable(n)) continue;
     const uint64_t hash = hash_of(n, rewrite.to.in(n), rewrite.to.list_of(n));
     const auto [first, last] = known.equal_range(hash);
-    const auto twin = std::find_if(first, last, [&](const auto& e) {
-      return equal(rewrite.to, rewrite.to.node(e.second), n);
-    });
+    const auto twin = std::find_if(
+        first, last, [&](const auto& e) { return equal(rewrite.to, rewrite.to.node(e.second), n); });
     if (twin == last) {
       known.emplace(hash, id);
       continue;

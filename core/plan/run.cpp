@@ -93,9 +93,12 @@ void run_step(const Plan& plan, const Step& step, const Run& run) {
       const Product& p = plan.products[static_cast<size_t>(step.kernel)];
       const Matrix<const float> a{in[0].as<const float>(), p.a_row, p.a_col};
       const Matrix<float> c{out->as<float>(), p.c_row, 1};
-      if (p.packed >= 0) return gemm_packed(p.m, a, plan.packed[static_cast<size_t>(p.packed)], c, step.add ? 1.0f : 0.0f);
-      const auto product = p.precision == Precision::bf16 ? gemm_bf16 : static_cast<decltype(&gemm_bf16)>(gemm);
-      return product(p.m, p.n, p.k, a, {in[1].as<const float>(), p.b_row, p.b_col}, c, step.add ? 1.0f : 0.0f);
+      if (p.packed >= 0)
+        return gemm_packed(p.m, a, plan.packed[static_cast<size_t>(p.packed)], c, step.add ? 1.0f : 0.0f);
+      const auto product =
+          p.precision == Precision::bf16 ? gemm_bf16 : static_cast<decltype(&gemm_bf16)>(gemm);
+      return product(p.m, p.n, p.k, a, {in[1].as<const float>(), p.b_row, p.b_col}, c,
+                     step.add ? 1.0f : 0.0f);
     }
     case Do::pack: {
       const Product& p = plan.products[static_cast<size_t>(step.kernel)];
@@ -125,8 +128,8 @@ Array contiguous(const Array& in, Buffer& room) {
 }
 
 Array array_of(const Node& node, const Value& value) {
-  return {value.buffer.data() + value.offset * static_cast<int64_t>(size_of(node.dtype)), node.dtype, node.shape,
-          value.strides};
+  return {value.buffer.data() + value.offset * static_cast<int64_t>(size_of(node.dtype)), node.dtype,
+          node.shape, value.strides};
 }
 
 // A view of the input's memory if its strides allow, else of a copy.
@@ -166,7 +169,8 @@ Value compute_alone(const Node& node, std::span<const Value* const> values) {
     in[k] = array_of(*node.in[k], *values[k]);
     if (op.kind != Kind::pointwise && !op.strided) in[k] = contiguous(in[k], copies[k]);
   }
-  const Value value{Buffer(static_cast<size_t>(node.shape.numel()) * size_of(node.dtype)), 0, row_major(node.shape)};
+  const Value value{Buffer(static_cast<size_t>(node.shape.numel()) * size_of(node.dtype)), 0,
+                    row_major(node.shape)};
   run_call({op, node.attrs, list_of(node), in, array_of(node, value)});
   return value;
 }
@@ -203,12 +207,14 @@ std::vector<Value> run(const Plan& plan, const Run& run, Node** failed) {
     const bool explained = explain::on();
     for (const Step& step : plan.steps) {
       current = &step;
-      const auto start = explained ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
+      const auto start =
+          explained ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
       run_step(plan, step, run);
       if (explained) explain::step_ran(plan, step, start, std::chrono::steady_clock::now());
     }
   } catch (const Error& e) {
-    Node* node = current->node < 0 ? nullptr : run.node(plan.nodes[static_cast<size_t>(current->node)].origin);
+    Node* node =
+        current->node < 0 ? nullptr : run.node(plan.nodes[static_cast<size_t>(current->node)].origin);
     if (!node) throw;
     if (failed) *failed = node;
     throw Error(e.what() + at(node->where));

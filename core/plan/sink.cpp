@@ -1,5 +1,5 @@
-// sink: a pointwise result of which only slices are read becomes pointwise results of slices, so that the four
-// gates of a cell are four narrow values that a kernel can go on with, not one wide value in memory.
+// sink: a pointwise result of which only slices are read becomes pointwise results of slices, so that the
+// four gates of a cell are four narrow values that a kernel can go on with, not one wide value in memory.
 #include <algorithm>
 #include <array>
 
@@ -14,7 +14,8 @@ using Piece = std::array<int64_t, 3>;  // axis counted from the end, begin, end
 
 class Sinking {
  public:
-  explicit Sinking(const Graph& graph) : graph_(graph), wanted_(graph.nodes.size()), whole_(graph.nodes.size()) {}
+  explicit Sinking(const Graph& graph)
+      : graph_(graph), wanted_(graph.nodes.size()), whole_(graph.nodes.size()) {}
 
   // From readers to what they read: which pieces of a value are asked for.
   bool find() {
@@ -67,7 +68,8 @@ class Sinking {
       whole_[k] = true;
       return;
     }
-    if (std::find(wanted_[k].begin(), wanted_[k].end(), piece) == wanted_[k].end()) wanted_[k].push_back(piece);
+    if (std::find(wanted_[k].begin(), wanted_[k].end(), piece) == wanted_[k].end())
+      wanted_[k].push_back(piece);
   }
 
   // Pieces that together are no larger than the whole.
@@ -102,7 +104,8 @@ class Sinking {
       const auto at = std::find(wanted_[k].begin(), wanted_[k].end(), piece);
       return parts_[k][static_cast<size_t>(at - wanted_[k].begin())];
     }
-    GraphNode slice{.op = &slice_op, .i = {axis, piece[1], piece[2]}, .dtype = graph_.dtype(id), .shape = shape};
+    GraphNode slice{
+        .op = &slice_op, .i = {axis, piece[1], piece[2]}, .dtype = graph_.dtype(id), .shape = shape};
     slice.shape[axis] = piece[2] - piece[1];
     const Id from = rewrite.now(id);
     return rewrite.to.add(slice, {&from, 1});

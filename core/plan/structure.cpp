@@ -91,7 +91,8 @@ std::vector<bool> passed_by(const Node* loss, const std::vector<Node*>& nodes) {
     if (!passed[k]) continue;
     for (uint32_t i = 0; i < nodes[k]->inputs; ++i) {
       const Node* input = nodes[k]->in[i];
-      if (input->state == State::pending && input->requires_grad) passed[static_cast<size_t>(input->index)] = true;
+      if (input->state == State::pending && input->requires_grad)
+        passed[static_cast<size_t>(input->index)] = true;
     }
   }
   return passed;

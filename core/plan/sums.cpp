@@ -145,7 +145,8 @@ class Joining {
   }
   template <class Key>
   static void sort_by(std::vector<Part>& parts, const Key& key) {
-    std::stable_sort(parts.begin(), parts.end(), [&](const Part& a, const Part& b) { return key(a) < key(b); });
+    std::stable_sort(parts.begin(), parts.end(),
+                     [&](const Part& a, const Part& b) { return key(a) < key(b); });
   }
   template <class T>
   static std::vector<T> reordered(const std::vector<T>& values, const std::vector<size_t>& order) {
@@ -171,7 +172,7 @@ class Joining {
     if (values.size() == 1) return rewrite_.now(values[0]);
     const auto known = joins_.find(values);
     if (known != joins_.end()) return known->second;
-    GraphNode n{.op = &op_of(Kind::concat), .dtype = graph_.dtype(values[0]), .shape = graph_.shape(values[0])};
+    GraphNode n{.op = &concat_op, .dtype = graph_.dtype(values[0]), .shape = graph_.shape(values[0])};
     n.shape[0] = 0;
     std::vector<Id> now;
     for (Id id : values) {
@@ -209,7 +210,8 @@ class Joining {
       ids.push_back(p.ids);
     }
     if (parts.size() < 2 || !distinct(values) || !distinct(ids)) {
-      for (const Part& p : parts) terms.push_back({p.place, rewrite_.now(p.value), rewrite_.now(p.ids), false});
+      for (const Part& p : parts)
+        terms.push_back({p.place, rewrite_.now(p.value), rewrite_.now(p.ids), false});
       return;
     }
     const std::vector<size_t> order = known_order(values);

@@ -9,7 +9,8 @@ std::string name(const Plan& plan, Id id) {
   const auto k = static_cast<size_t>(id);
   if (k < plan.leaves) return fmt::format("leaf{}", k);
   const size_t node = k - plan.leaves;
-  return node < plan.nodes.size() ? fmt::format("%{}", node) : fmt::format("copy{}", node - plan.nodes.size());
+  return node < plan.nodes.size() ? fmt::format("%{}", node)
+                                  : fmt::format("copy{}", node - plan.nodes.size());
 }
 
 std::string place(const Plan& plan, Id id) {
@@ -38,12 +39,18 @@ std::string what_of(const Plan& plan, const Step& step) {
     }
     case Do::product: {
       const Product& p = plan.products[static_cast<size_t>(step.kernel)];
-      return fmt::format("matmul{}{}{}{}", p.precision == Precision::bf16 ? " bf16" : "", p.a_col == 1 ? "" : " a^T", p.b_col == 1 ? "" : " b^T", p.packed < 0 ? "" : " packed");
+      return fmt::format("matmul{}{}{}{}", p.precision == Precision::bf16 ? " bf16" : "",
+                         p.a_col == 1 ? "" : " a^T", p.b_col == 1 ? "" : " b^T",
+                         p.packed < 0 ? "" : " packed");
     }
     case Do::pack: return "pack";
     case Do::copy: return "copy";
     case Do::zero: return "zero";
-    case Do::put: return step.place.at == Place::At::slice ? fmt::format("at {} of axis {}", step.place.begin, step.place.axis) : step.place.at == Place::At::rows ? "rows" : "whole";
+    case Do::put:
+      return step.place.at == Place::At::slice
+                 ? fmt::format("at {} of axis {}", step.place.begin, step.place.axis)
+             : step.place.at == Place::At::rows ? "rows"
+                                                : "whole";
   }
   return {};
 }
@@ -69,9 +76,12 @@ double flops_of(const Plan& plan, const Step& step) {
   }
   if (step.what != Do::call || plan.nodes[static_cast<size_t>(step.node)].op->kind != Kind::matmul) return 0;
   const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];
-  const auto shape = [&](uint32_t k) -> const Shape& { return plan.values[static_cast<size_t>(plan.operands[step.first + k])].shape; };
+  const auto shape = [&](uint32_t k) -> const Shape& {
+    return plan.values[static_cast<size_t>(plan.operands[step.first + k])].shape;
+  };
   const Shape& a = shape(0);
-  return 2.0 * static_cast<double>(shape(step.inputs).numel()) * static_cast<double>(a[a.rank() - (node.attrs.i[0] ? 2 : 1)]);
+  return 2.0 * static_cast<double>(shape(step.inputs).numel()) *
+         static_cast<double>(a[a.rank() - (node.attrs.i[0] ? 2 : 1)]);
 }
 
 std::string text(const Plan& plan) {
@@ -85,7 +95,8 @@ std::string text(const Plan& plan) {
       left += fmt::format("{}{} {} {}", k ? ", " : "", name(plan, id), name_of(v.dtype), v.shape);
       places += fmt::format("{}{}", k ? ", " : "  ", place(plan, id));
     }
-    for (uint32_t k = 0; k < step.inputs; ++k) right += fmt::format(" {}", name(plan, plan.operands[step.first + k]));
+    for (uint32_t k = 0; k < step.inputs; ++k)
+      right += fmt::format(" {}", name(plan, plan.operands[step.first + k]));
     out += fmt::format("{} {} {}{}{}\n", left, step.add ? "+=" : "=", what_of(plan, step), right, places);
   }
   return out;

@@ -56,8 +56,8 @@ bool& on() {
 }
 
 std::string name_of(const Node* node) {
-  return fmt::format("[{}] of {} {}{}", node->op ? node->op->name : "leaf", reel::name_of(node->dtype), node->shape,
-                     at(node->where));
+  return fmt::format("[{}] of {} {}{}", node->op ? node->op->name : "leaf", reel::name_of(node->dtype),
+                     node->shape, at(node->where));
 }
 
 const Value* OneByOne::value_of(const Node* node) const {
@@ -96,7 +96,8 @@ std::string OneByOne::difference(const Node* node, const Value& value) const {
   for (size_t i = 0; i < want.size(); ++i) {
     if (got[i] == want[i] || (std::isnan(got[i]) && std::isnan(want[i]))) continue;
     if (std::fabs(got[i] - want[i]) <= bound) continue;
-    return fmt::format("element {} is {:.9g}, want {:.9g} as computed one node at a time", i, got[i], want[i]);
+    return fmt::format("element {} is {:.9g}, want {:.9g} as computed one node at a time", i, got[i],
+                       want[i]);
   }
   return {};
 }

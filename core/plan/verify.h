@@ -31,8 +31,8 @@ class OneByOne {
 
 std::string name_of(const Node* node);  // [op] of this shape and dtype (file:line)
 
-// Values of results of a plan of `now`. Where one is wrong, an earlier node that a plan computes wrongly all by
-// itself is named instead, if there is one.
+// Values of results of a plan of `now`. Where one is wrong, an earlier node that a plan computes wrongly all
+// by itself is named instead, if there is one.
 void check(const Pending& now, const std::vector<Result>& results, const std::vector<Value>& values,
            const OneByOne& expected);
 
