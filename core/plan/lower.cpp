@@ -5,7 +5,6 @@
 #include <numeric>
 #include <tuple>
 
-#include "core/plan/explain.h"
 #include "core/plan/plan.h"
 #include "core/structural.h"
 
@@ -209,58 +208,22 @@ class Lowering {
     for (size_t k = 0; k < graph_.nodes.size(); ++k) {
       const GraphNode& n = graph_.nodes[k];
       Product p;
-      if (!is_product(n) || !describe(k, graph_.id_of(k), p) || !packable(p)) continue;
+      if (!describe(k, graph_.id_of(k), p) || !packable(p)) continue;
       Weight& w = weights_[{graph_.in(n)[1], n.i[1] != 0, p.precision}];
       ++w.uses;
       w.rows = std::max(w.rows, p.m);
     }
   }
 
-  static bool is_product(const GraphNode& n) {
-    return n.op->kind == Kind::matmul && n.dtype == DType::f32 && n.shape.rank() == 2 && n.shape.numel() > 0;
-  }
-  // The packed routine reads and writes rows that lie together.
-  static bool packable(const Product& p) {
-    return p.a_col == 1 && p.a_row == p.k && p.c_row == p.n && p.k > 0;
-  }
-
-  // Strides of a matrix, read transposed or not; false where neither rows nor columns lie together.
-  bool strides_of(Id id, bool transposed, int64_t& row, int64_t& col) {
-    const PlannedValue& v = value(id);
-    const size_t r = transposed ? 1 : 0, c = transposed ? 0 : 1;
-    const int64_t rows = v.shape[static_cast<int>(r)], columns = v.shape[static_cast<int>(c)];
-    row = rows == 1 ? columns : v.strides[r];  // an axis of size 1 has no stride to speak of
-    col = columns == 1 ? 1 : v.strides[c];
-    if (columns == 1 && rows > 1 && v.strides[r] != 1) return col = 1, row >= 1;
-    if (col == 1) return row >= columns;
-    return row == 1 && col >= rows;
-  }
-
   bool describe(size_t k, Id out, Product& p) {
     const GraphNode& n = graph_.nodes[k];
-    const auto in = graph_.in(n);
-    const Shape& a = graph_.shape(in[0]);
-    p = {n.shape[0],
-         n.shape[1],
-         a[n.i[0] ? 0 : 1],
-         0,
-         0,
-         0,
-         0,
-         0,
-         -1,
-         n.i[2] ? Precision::bf16 : Precision::f32};
-    int64_t c_col = 1;
-    return a.rank() == 2 && graph_.shape(in[1]).rank() == 2 && p.k > 0 &&
-           strides_of(in[0], n.i[0] != 0, p.a_row, p.a_col) &&
-           strides_of(in[1], n.i[1] != 0, p.b_row, p.b_col) && strides_of(out, false, p.c_row, c_col) &&
-           c_col == 1;
+    return is_product(n) && plan::describe(n, value(graph_.in(n)[0]), value(graph_.in(n)[1]), value(out), p);
   }
 
   bool product(size_t k, Id out, bool add) {
     const GraphNode& n = graph_.nodes[k];
     Product p;
-    if (!is_product(n) || !describe(k, out, p)) return false;
+    if (!describe(k, out, p)) return false;
     std::vector<Id> in(graph_.in(n).begin(), graph_.in(n).end());
     if (packable(p)) {
       const auto at = weights_.find({in[1], n.i[1] != 0, p.precision});
@@ -417,21 +380,5 @@ class Lowering {
 }  // namespace
 
 std::unique_ptr<Plan> lower(const Graph& graph) { return Lowering(graph).run(); }
-
-std::unique_ptr<Plan> make_plan(const Graph& pending, bool rewritten) {
-  const explain::Scope scope(explain::Phase::plan);
-  Graph graph = batch(pending, rewritten);
-  if (passes().prune) graph = prune(graph);
-  if (passes().commute && !rewritten) graph = prune(commute(graph));
-  if (passes().accumulate) graph = join_sums(graph);
-  if (passes().fuse) {
-    graph = sink(graph);
-    if (passes().prune) graph = prune(graph);
-    fuse(graph);
-  }
-  std::unique_ptr<Plan> plan = lower(graph);
-  lay_out(*plan);
-  return plan;
-}
 
 }  // namespace reel::plan

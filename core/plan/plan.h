@@ -43,9 +43,9 @@ enum class Do : uint8_t {
 
 // A product as its routine wants it: strides in elements.
 struct Product {
-  int64_t m, n, k;
-  int64_t a_row, a_col, b_row, b_col, c_row;
-  int32_t packed;  // which of Plan::packed, or -1
+  int64_t m = 0, n = 0, k = 0;
+  int64_t a_row = 0, a_col = 0, b_row = 0, b_col = 0, c_row = 0;
+  int32_t packed = -1;  // which of Plan::packed
   Precision precision = Precision::f32;
 };
 
@@ -98,6 +98,13 @@ struct Layout {
       copied;  // of nodes: a view that cannot be one looks this far into a contiguous copy; or -1
 };
 Layout place(const Graph& graph);
+
+// A product of f32 matrices; how it is read from such memory, false where its routines cannot; and whether
+// the packed routine can, which wants rows of A and C that lie together.
+bool is_product(const GraphNode& n);
+bool describe(const GraphNode& n, const PlannedValue& a, const PlannedValue& b, const PlannedValue& c,
+              Product& p);
+bool packable(const Product& p);
 
 std::unique_ptr<Plan> lower(const Graph& graph);          // graph to steps: views, copies, sums in place
 void lay_out(Plan& plan);                                 // lifetimes and memory
