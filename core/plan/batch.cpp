@@ -16,13 +16,18 @@ constexpr int64_t kSmall =
     512;  // elements: larger pointwise calls gain less from being joined than from being fused
 
 class Batching {
+  using Group = Grouping::Group;
+
  public:
   Batching(const Graph& graph, bool products_only, bool joining)
       : graph_(graph), products_only_(products_only), joining_(joining), grouping_(graph) {}
 
-  Graph run() {
-    if (!grouping_.find(joining_)) return graph_;
+  // Nothing where there is nothing to join.
+  std::optional<Graph> run() {
+    if (!grouping_.find(joining_)) return {};
     const auto& groups = grouping_.groups();
+    const auto changes = [&](const Group& g) { return graph_.nodes[g.first].op->body || joins(g); };
+    if (std::none_of(groups.begin(), groups.end(), changes)) return {};
     const size_t count = graph_.nodes.size();
     std::vector<uint32_t> order(groups.size());
     for (size_t g = 0; g < groups.size(); ++g) order[g] = static_cast<uint32_t>(g);
@@ -61,8 +66,6 @@ class Batching {
   }
 
  private:
-  using Group = Grouping::Group;
-
   struct Spot {  // where a node's rows are in the new graph
     Id id = -1;
     int64_t row = 0;
@@ -299,8 +302,9 @@ class Batching {
 
 }  // namespace
 
-Graph batch(const Graph& graph, bool products_only) {
-  return Batching(graph, products_only, passes().batch).run();
+Graph batch(Graph graph, bool products_only) {
+  std::optional<Graph> joined = Batching(graph, products_only, passes().batch).run();
+  return joined ? std::move(*joined) : std::move(graph);
 }
 
 }  // namespace reel::plan

@@ -1,5 +1,7 @@
 // commute: a product with rows looked up in a table is rows looked up in the table's product, where the table
 // has fewer rows than are read: one-hot and small-vocabulary inputs. The gradient follows.
+#include <algorithm>
+
 #include "core/plan/graph.h"
 #include "core/structural.h"
 
@@ -19,7 +21,9 @@ const GraphNode* look_up(const Graph& graph, const GraphNode& n) {
 
 }  // namespace
 
-Graph commute(const Graph& graph) {
+Graph commute(Graph graph) {
+  const auto moves = [&](const GraphNode& n) { return look_up(graph, n) != nullptr; };
+  if (std::none_of(graph.nodes.begin(), graph.nodes.end(), moves)) return graph;
   Rewrite rewrite(graph);
   for (size_t k = 0; k < graph.nodes.size(); ++k) {
     const GraphNode& n = graph.nodes[k];

@@ -124,11 +124,11 @@ const Passes& passes();
 
 Graph prune(const Graph& graph);  // equal nodes become one, dead ones none
 // The same done to different rows becomes one call: `products_only` where small calls were joined before.
-Graph batch(const Graph& graph, bool products_only = false);
-Graph commute(const Graph& graph);    // the product of rows looked up is rows of the table's product
-Graph sink(const Graph& graph);       // a slice of a pointwise result becomes a pointwise result of slices
-Graph join_sums(const Graph& graph);  // a sum of products becomes one product of joined rows
-void fuse(Graph& graph);              // pointwise nodes become kernels
+Graph batch(Graph graph, bool products_only = false);
+Graph commute(Graph graph);    // the product of rows looked up is rows of the table's product
+Graph sink(Graph graph);       // a slice of a pointwise result becomes a pointwise result of slices
+Graph join_sums(Graph graph);  // a sum of products becomes one product of joined rows
+void fuse(Graph& graph);       // pointwise nodes become kernels
 
 // A graph built beside the old one, and where each old value went.
 class Rewrite {

@@ -4,14 +4,14 @@
 
 namespace reel::plan {
 
-std::unique_ptr<Plan> make_plan(const Graph& pending, bool rewritten) {
+std::unique_ptr<Plan> make_plan(Graph graph, bool rewritten) {
   const explain::Scope scope(explain::Phase::plan);
-  Graph graph = batch(pending, rewritten);
+  graph = batch(std::move(graph), rewritten);
   if (passes().prune) graph = prune(graph);
-  if (passes().commute && !rewritten) graph = prune(commute(graph));
-  if (passes().accumulate) graph = join_sums(graph);
+  if (passes().commute && !rewritten) graph = commute(std::move(graph));
+  if (passes().accumulate) graph = join_sums(std::move(graph));
   if (passes().fuse) {
-    graph = sink(graph);
+    graph = sink(std::move(graph));
     if (passes().prune) graph = prune(graph);
     fuse(graph);
   }

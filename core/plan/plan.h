@@ -116,7 +116,7 @@ double flops_of(const Plan& plan, const Step& step);      // of its matrix produ
 
 // All passes, in order. `rewritten`: the graph comes from one that batch has been over, before it was
 // differentiated.
-std::unique_ptr<Plan> make_plan(const Graph& graph, bool rewritten = false);
+std::unique_ptr<Plan> make_plan(Graph graph, bool rewritten = false);
 
 // ---- Running ----
 

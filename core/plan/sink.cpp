@@ -119,7 +119,7 @@ class Sinking {
 
 }  // namespace
 
-Graph sink(const Graph& graph) {
+Graph sink(Graph graph) {
   Sinking sinking(graph);
   if (!sinking.find()) return graph;
   return sinking.run();

@@ -266,6 +266,10 @@ class Joining {
 
 }  // namespace
 
-Graph join_sums(const Graph& graph) { return Joining(graph).run(); }
+Graph join_sums(Graph graph) {
+  const auto sums = [](const GraphNode& n) { return n.op == &accumulate_op; };
+  if (std::none_of(graph.nodes.begin(), graph.nodes.end(), sums)) return graph;
+  return Joining(graph).run();
+}
 
 }  // namespace reel::plan
