@@ -133,6 +133,13 @@ TEST_CASE("readme: the classifier in bf16") {
   CHECK(loss.item() == doctest::Approx(exact).epsilon(0.01));
 }
 
+TEST_CASE("readme: a tree's cell is recorded once") {
+  const Tensor w = normal({3, 3}), left = normal({1, 3}), right = normal({1, 3});
+  const Once cell = once([&](const Tensors& in) -> Tensors { return {tanh(matmul(in[0] + in[1], w))}; });
+  Tensor parent = cell({left, right})[0];
+  CHECK(sum(abs(parent - tanh(matmul(left + right, w)))).item() < 1e-6);
+}
+
 TEST_CASE("readme: a gradient check of one's own") {
   const Tensor a = normal({2, 3}), b = normal({3, 2}), c = uniform({2, 2}, 1, 2);
   auto report = gradcheck([](const Tensors& x) { return tanh(matmul(x[0], x[1])) / x[2]; }, {a, b, c});
