@@ -1,5 +1,5 @@
-// once: a function recorded once a step gives what calling it gives, values and gradients of any order, and sees
-// what changes between steps.
+// once: a function recorded once a step gives what calling it gives, values and gradients of any order, and
+// sees what changes between steps.
 #include "core/once.h"
 
 #include <doctest/doctest.h>
@@ -151,12 +151,17 @@ TEST_CASE("once: whatever the function does, the sum is right") {
     REQUIRE(got.size() == want.size());
     for (size_t k = 0; k < got.size(); ++k) CHECK(close(got[k], want[k]));
   };
-  same([](const Tensors& in) { return Tensors{sum(in[0])}; }, {x});                    // no matrix
-  same([](const Tensors& in) { return Tensors{in[0]}; }, {x});                         // handed through
-  same([](const Tensors& in) { return Tensors{in[0] * 2.0, exp(in[1])}; }, {x, y});    // two shapes of one width
-  same([](const Tensors& in) { return Tensors{transpose(in[0], 0, 1) + 1.0}; }, {x});  // rows that are columns
+  same([](const Tensors& in) { return Tensors{sum(in[0])}; }, {x});  // no matrix
+  same([](const Tensors& in) { return Tensors{in[0]}; }, {x});       // handed through
+  same(
+      [](const Tensors& in) {
+        return Tensors{in[0] * 2.0, exp(in[1])};
+      },
+      {x, y});  // two shapes of one width
+  same([](const Tensors& in) { return Tensors{transpose(in[0], 0, 1) + 1.0}; },
+       {x});  // rows that are columns
   same([](const Tensors& in) { return Tensors{concat({in[0], in[1]}, 0)}; }, {x, y});  // rows added
-  same([&](const Tensors& in) { return Tensors{in[0] * exp(y)}; }, {x});               // captures what is pending
+  same([&](const Tensors& in) { return Tensors{in[0] * exp(y)}; }, {x});  // captures what is pending
   const Once inner = once([](const Tensors& in) -> Tensors { return {tanh(in[0])}; });
   same([&](const Tensors& in) { return Tensors{inner({in[0] * 3.0})[0] + in[0]}; }, {x});  // nested
   same([](const Tensors& in) { return Tensors{in[0] + 1.0}; }, {zeros({0, 4})});

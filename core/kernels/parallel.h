@@ -27,7 +27,7 @@ class Callable {
 };
 
 // Work, in elementary operations, below which a second thread costs more than it brings.
-inline constexpr int64_t kWorkPerThread = 12288;
+inline constexpr int64_t kWorkPerThread = 8192;
 
 // 1 inside a body that already runs on the pool.
 int threads_for(int64_t work);
