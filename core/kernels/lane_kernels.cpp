@@ -12,27 +12,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace reel::simd::HWY_NAMESPACE {
 
-// The last n < Lanes(d) elements, the rest of the vector zero: an element's value does not depend on where it
-// stands.
-HWY_INLINE V load_some(D d, const float* from, size_t n) {
-#if HWY_MEM_OPS_MIGHT_FAULT
-  HWY_ALIGN float room[HWY_MAX_BYTES / 4] = {};
-  for (size_t i = 0; i < n; ++i) room[i] = from[i];
-  return hn::Load(d, room);
-#else
-  return hn::MaskedLoad(hn::FirstN(d, n), d, from);
-#endif
-}
-HWY_INLINE void store_some(D d, V v, float* to, size_t n) {
-#if HWY_MEM_OPS_MIGHT_FAULT
-  HWY_ALIGN float room[HWY_MAX_BYTES / 4];
-  hn::Store(v, d, room);
-  for (size_t i = 0; i < n; ++i) to[i] = room[i];
-#else
-  hn::BlendedStore(v, hn::FirstN(d, n), d, to);
-#endif
-}
-
 // An operand's row: a vector at a time, or the same number in all lanes.
 struct Stream {
   const float* at;

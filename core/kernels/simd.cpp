@@ -123,17 +123,6 @@ void AddRows(float* out, const float* a, ptrdiff_t step, size_t rows, size_t n) 
   }
 }
 
-// The last lanes of a row, zeros beyond it.
-HWY_INLINE V load_tail(D d, const float* from, size_t n) {
-#if HWY_MEM_OPS_MIGHT_FAULT
-  HWY_ALIGN float room[HWY_MAX_BYTES / 4] = {};
-  for (size_t i = 0; i < n; ++i) room[i] = from[i];
-  return hn::Load(d, room);
-#else
-  return hn::MaskedLoad(hn::FirstN(d, n), d, from);
-#endif
-}
-
 // Columns of `out` stay in registers while all rows of b go by.
 void RowTimesMatrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row,
                     size_t n) {
@@ -160,20 +149,18 @@ void RowTimesMatrix(float* out, const float* a, ptrdiff_t step, size_t k, const 
   for (; j < n; j += lanes) {  // two rows in turn: one chain of additions would wait for itself
     const size_t count = std::min(lanes, n - j);
     const bool whole = count == lanes;
-    V even = whole ? hn::LoadU(d, out + j) : load_tail(d, out + j, count), odd = hn::Zero(d);
+    V even = whole ? hn::LoadU(d, out + j) : load_some(d, out + j, count), odd = hn::Zero(d);
     const float* from = b + j;
     for (size_t i = 0; i < k; ++i, from += row) {
       const V v = hn::Set(d, a[static_cast<ptrdiff_t>(i) * step]);
-      const V x = whole ? hn::LoadU(d, from) : load_tail(d, from, count);
+      const V x = whole ? hn::LoadU(d, from) : load_some(d, from, count);
       (i % 2 ? odd : even) = hn::MulAdd(v, x, i % 2 ? odd : even);
     }
     const V sum = hn::Add(even, odd);
     if (whole) {
       hn::StoreU(sum, d, out + j);
     } else {
-      HWY_ALIGN float room[HWY_MAX_BYTES / 4];
-      hn::Store(sum, d, room);
-      for (size_t i = 0; i < count; ++i) out[j + i] = room[i];
+      store_some(d, sum, out + j, count);
     }
   }
 }
@@ -194,11 +181,11 @@ void RowTimesTransposed(float* out, const float* a, size_t k, const float* b, pt
       s3 = hn::MulAdd(v, hn::LoadU(d, b + 3 * row + i), s3);
     }
     if (i < k) {
-      const V v = load_tail(d, a + i, k - i);
-      s0 = hn::MulAdd(v, load_tail(d, b + i, k - i), s0);
-      s1 = hn::MulAdd(v, load_tail(d, b + row + i, k - i), s1);
-      s2 = hn::MulAdd(v, load_tail(d, b + 2 * row + i, k - i), s2);
-      s3 = hn::MulAdd(v, load_tail(d, b + 3 * row + i, k - i), s3);
+      const V v = load_some(d, a + i, k - i);
+      s0 = hn::MulAdd(v, load_some(d, b + i, k - i), s0);
+      s1 = hn::MulAdd(v, load_some(d, b + row + i, k - i), s1);
+      s2 = hn::MulAdd(v, load_some(d, b + 2 * row + i, k - i), s2);
+      s3 = hn::MulAdd(v, load_some(d, b + 3 * row + i, k - i), s3);
     }
     out[j] += hn::GetLane(hn::SumOfLanes(d, s0));
     out[j + 1] += hn::GetLane(hn::SumOfLanes(d, s1));
