@@ -114,7 +114,7 @@ Template* intern(plan::Body body, std::vector<uint64_t> words, uint64_t hash) {
 
 // ---- Tracing ----
 
-struct Once::State {
+struct Once::State : std::enable_shared_from_this<Once::State> {
   struct Trace {
     std::vector<std::pair<Shape, DType>> in;
     std::vector<bool> grads;
@@ -147,6 +147,11 @@ const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
       same = n->shape == t.in[k].first && n->dtype == t.in[k].second && n->requires_grad == t.grads[k];
     }
     if (same) return t;
+  }
+  if (traces.empty()) {  // what they captured would keep parameters from being updated in place
+    tape.at_next_computation([state = weak_from_this()] {
+      if (const auto alive = state.lock()) alive->traces.clear();
+    });
   }
   traces.emplace_back();
   Trace& t = traces.back();

@@ -243,15 +243,18 @@ Tape::Aside::~Aside() {
   --tape_.aside;
 }
 
-void Tape::refuse_aside() const {
+void Tape::begin_computation() {
   if (aside > 0) {
     fail("[once] the function looks at a value, or calls backward(): want one that only records");
   }
+  ++generation;
+  std::vector<std::function<void()>> calls;
+  calls.swap(at_next_);
+  for (const auto& call : calls) call();
 }
 
 std::vector<Node*> Tape::take_pending() {
-  refuse_aside();
-  ++generation;
+  begin_computation();
   compact_pending();
   std::vector<Node*> nodes;
   nodes.swap(pending_);
@@ -267,8 +270,7 @@ void Tape::restore_pending(const std::vector<Node*>& nodes) {
 }
 
 void Tape::flush() {
-  refuse_aside();
-  ++generation;
+  begin_computation();
   compact_pending();
   if (pending_.empty()) return;
   running_.clear();

@@ -5,6 +5,7 @@
 // that nobody holds any more are freed, without recursion.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -112,6 +113,9 @@ class Tape {
     std::vector<Node*> pending_;
   };
 
+  // Called, once, when pending nodes are next taken to be computed.
+  void at_next_computation(std::function<void()> call) { at_next_.push_back(std::move(call)); }
+
   int aside = 0;
   uint64_t generation = 0;  // how often pending nodes were taken to be computed
   bool grad_enabled = true;
@@ -130,11 +134,12 @@ class Tape {
   void forget(Node* node);
   void keep_constant(Node* node);
   void compact_pending();
-  void refuse_aside() const;
+  void begin_computation();
 
   std::vector<std::unique_ptr<std::byte[]>> slabs_;
   std::vector<Node*> free_;
   std::vector<Node*> pending_, running_;
+  std::vector<std::function<void()>> at_next_;
   std::vector<Node*> dead_;  // worklist of free_dead
   bool freeing_ = false;
   bool orphaned_ = false;  // its thread has ended; the last node frees it

@@ -177,6 +177,17 @@ TEST_CASE("once: a function that looks at a value is refused with a sentence, an
   CHECK((x + 1.0).to_vector<float>() == std::vector<float>{4, 4});
 }
 
+TEST_CASE("once: a parameter is updated where it lies") {
+  Example e;
+  const Once cell = once(e.direct);
+  const auto where = [&] { return static_cast<const void*>(writable(e.cell.w).data); };
+  const void* before = where();
+  for (int k = 0; k < 3; ++k) {
+    e.cell.loss(cell, e.rows).backward();
+    CHECK(where() == before);
+  }
+}
+
 TEST_CASE("once: nothing is left behind") {
   const uint64_t before = tape_stats().live_nodes;
   {
