@@ -167,13 +167,22 @@ HWY_INLINE void row_times_matrix(const float* a, int64_t n, const float* w, int6
     left -= vectors;
     j += vectors * lanes;
   };
-  for (; left >= 8; advance(8)) columns<8>(a, n, w, ld, j, finish);
+  while (left >= 8) {
+    columns<8>(a, n, w, ld, j, finish);
+    advance(8);
+  }
   if (left == 7) {
     columns<7>(a, n, w, ld, j, finish);
     advance(7);
   }
-  for (; left >= 4; advance(4)) columns<4>(a, n, w, ld, j, finish);
-  for (; left >= 1; advance(1)) columns<1>(a, n, w, ld, j, finish);
+  while (left >= 4) {
+    columns<4>(a, n, w, ld, j, finish);
+    advance(4);
+  }
+  while (left >= 1) {
+    columns<1>(a, n, w, ld, j, finish);
+    advance(1);
+  }
 }
 
 void RnnRow(const float* x, const float* b, const float* h0, const float* w, int64_t ld, float* h,

@@ -77,7 +77,7 @@ bool complete_key(Pending& now, const Node* loss) {
 // The caller's graph on the tape once more, as the passes rewrote it.
 class Shadow {
  public:
-  Shadow(Tape& tape, const Pending& now, const Graph& graph) : tape_(tape), now_(now), graph_(graph) {
+  Shadow(Tape& tape, const Pending& now, const Graph& graph) : now_(now), graph_(graph) {
     const bool before = tape.grad_enabled;
     std::vector<Node*> in;
     for (const GraphNode& n : graph.nodes) {
@@ -102,7 +102,6 @@ class Shadow {
   void forget() { made_.clear(); }
 
  private:
-  Tape& tape_;
   const Pending& now_;
   const Graph& graph_;
   Tensors made_;

@@ -13,8 +13,6 @@ namespace reel::plan {
 
 namespace {
 
-constexpr size_t kFewInputs = 8;
-
 bool in_double(const Exec& call) {
   if (call.out.dtype == DType::f64) return true;
   for (const Array& a : call.in) {
