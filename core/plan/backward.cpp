@@ -38,7 +38,8 @@ struct Target {
 struct Recipe {
   std::vector<uint64_t> words;
   uint64_t hash = 0;
-  std::shared_ptr<const Plan> plan;
+  std::weak_ptr<const Plan> plan;  // the cache's, which may have let go of it
+  bool possible = true;            // false: the recorded way it is, every time
   std::vector<Floats> floats;
   std::vector<int32_t> origins;  // of the plan's pending nodes among the caller's
   std::vector<Source> leaves;
@@ -170,7 +171,8 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
   scope.reset();
   Pending both;
   read_structure(tape.pending(), both);
-  recipe.plan = find_plan(both, true);
+  const std::shared_ptr<const Plan> plan = find_plan(both, true);
+  recipe.plan = plan;
   recipe.floats = both.floats;
   for (const Node* node : both.nodes) {
     const auto origin = origin_of.find(node);
@@ -178,11 +180,11 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
   }
   for (const Node* leaf : both.leaves) recipe.leaves.push_back(source_of.at(leaf));
   std::unordered_map<int32_t, int32_t> result_of;  // pending node to result
-  for (size_t r = 0; r < recipe.plan->results.size(); ++r)
-    result_of[recipe.plan->results[r].pending] = static_cast<int32_t>(r);
+  for (size_t r = 0; r < plan->results.size(); ++r)
+    result_of[plan->results[r].pending] = static_cast<int32_t>(r);
   for (auto& [tensor, target] : wanted) {
     if (tensor.node()->state != State::pending) {  // a leaf passed through
-      recipe.plan = nullptr;
+      recipe.possible = false;
       return recipe;
     }
     target.result = result_of.at(static_cast<int32_t>(tensor.node()->index));
@@ -193,7 +195,7 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
 
 class Recipes {
  public:
-  const Recipe* find(const Pending& now) {
+  Recipe* find(const Pending& now) {
     const auto [first, last] = index_.equal_range(now.hash);
     for (auto it = first; it != last; ++it) {
       if (it->second->words != now.words) continue;
@@ -203,7 +205,7 @@ class Recipes {
     return nullptr;
   }
 
-  const Recipe* keep(Recipe recipe) {
+  Recipe* keep(Recipe recipe) {
     order_.push_front(std::move(recipe));
     index_.emplace(order_.front().hash, order_.begin());
     if (order_.size() > kMostRecipes) {
@@ -279,26 +281,36 @@ bool run_backward(Tape& tape, const Tensor& loss, Where where) {
   const std::vector<Node*> pending = tape.take_pending();
   now.hash = 0;
   read_structure(pending, now, loss.node());
-  const Recipe* recipe = nullptr;
+  Recipe* recipe = nullptr;
   std::vector<Value> values;
   bool done = false;
   try {
     if (complete_key(now, loss.node())) {
       recipe = recipes.find(now);
-      if (recipe) count_plan_found();
-      if (!recipe) recipe = recipes.keep(make_recipe(tape, now, loss.node(), where));
-      if (recipe->plan) {
+      std::shared_ptr<const Plan> plan = recipe ? recipe->plan.lock() : nullptr;
+      if (plan) {
+        plan_found(*plan);
+      } else if (recipe && recipe->possible) {
+        *recipe = make_recipe(tape, now, loss.node(), where);
+      } else if (!recipe) {
+        recipe = recipes.keep(make_recipe(tape, now, loss.node(), where));
+      }
+      if (!plan) plan = recipe->plan.lock();
+      if (plan && recipe->possible) {
         std::vector<Node*> leaves;
         for (const Source& s : recipe->leaves) {
           Node* leaf = now.leaves[static_cast<size_t>(s.leaf)];
           leaves.push_back(s.grad ? leaf->owner->variable->grad.node() : leaf);
         }
-        values = run(*recipe->plan, {leaves, now.nodes, recipe->floats, recipe->origins});
+        values = run(*plan, {leaves, now.nodes, recipe->floats, recipe->origins});
         done = true;
       }
     }
   } catch (const Error&) {
     // The recorded way will meet the same error, and knows what to do about it.
+  } catch (...) {
+    tape.restore_pending(pending);
+    throw;
   }
   if (!done) {
     tape.restore_pending(pending);

@@ -45,7 +45,13 @@ class Cache {
     return stats;
   }
 
-  void found() { ++stats_.plans_found; }
+  // It was used again.
+  void found(const Plan& plan) {
+    ++stats_.plans_found;
+    for (auto [it, end] = index_.equal_range(plan.hash); it != end; ++it) {
+      if (it->second->get() == &plan) return order_.splice(order_.begin(), order_, it->second);
+    }
+  }
 
   static std::unique_ptr<Plan> make(const Pending& pending, bool rewritten) {
     std::unique_ptr<Plan> plan = make_plan(graph_of(pending), rewritten);
@@ -106,7 +112,7 @@ size_t Plan::bytes() const {
 std::shared_ptr<const Plan> find_plan(const Pending& pending, bool rewritten) {
   return cache.find(pending, rewritten);
 }
-void count_plan_found() { cache.found(); }
+void plan_found(const Plan& plan) { cache.found(plan); }
 
 // Nodes forget their inputs, unless a gradient may still be asked for.
 void release_history(Tape& tape, const Pending& now) {

@@ -9,7 +9,7 @@ namespace reel::plan {
 
 // The plan of this structure; made where it is new.
 std::shared_ptr<const Plan> find_plan(const Pending& pending, bool rewritten = false);
-void count_plan_found();
+void plan_found(const Plan& plan);
 
 // After a backward() that passed through all pending nodes: those on its way forget their inputs.
 void release_history(Tape& tape, const Pending& now);
