@@ -208,7 +208,9 @@ class Recipes {
   Recipe* keep(Recipe recipe) {
     order_.push_front(std::move(recipe));
     index_.emplace(order_.front().hash, order_.begin());
-    if (order_.size() > kMostRecipes) {
+    // The oldest go, and with them those whose plans are gone.
+    const auto useless = [](const Recipe& r) { return r.possible && r.plan.expired(); };
+    while (order_.size() > 1 && (order_.size() > kMostRecipes || useless(order_.back()))) {
       const auto oldest = std::prev(order_.end());
       const auto [first, last] = index_.equal_range(oldest->hash);
       for (auto it = first; it != last; ++it) {
