@@ -6,23 +6,15 @@
 #include <numeric>
 
 #include "reel.h"
+#include "tests/distance.h"
 
 using namespace reel;
 
 namespace {
 
-using doctest::Approx;
+using tests::distance;
 
-double distance(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.shape() == b.shape());
-  const auto x = a.to_vector<double>(), y = b.to_vector<double>();
-  double worst = 0, largest = 1e-30;
-  for (size_t i = 0; i < x.size(); ++i) {
-    worst = std::max(worst, std::fabs(x[i] - y[i]));
-    largest = std::max(largest, std::fabs(y[i]));
-  }
-  return worst / largest;
-}
+using doctest::Approx;
 
 std::map<std::string, Tensor> oracle() {
   static const auto tensors = load_safetensors(REEL_SOURCE_DIR "/tests/data/cells.safetensors").tensors;

@@ -6,21 +6,13 @@
 #include <cmath>
 
 #include "reel.h"
+#include "tests/distance.h"
 
 using namespace reel;
 
 namespace {
 
-double distance(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.shape() == b.shape());
-  const auto x = a.to_vector<double>(), y = b.to_vector<double>();
-  double worst = 0, largest = 1e-30;
-  for (size_t i = 0; i < x.size(); ++i) {
-    worst = std::max(worst, std::fabs(x[i] - y[i]));
-    largest = std::max(largest, std::fabs(y[i]));
-  }
-  return worst / largest;
-}
+using tests::distance;
 
 // One case of benchmarks/peers/attention_oracle.py, in f64.
 class Case {

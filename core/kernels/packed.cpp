@@ -74,10 +74,6 @@ void PackedMatrix::pack(Matrix<const float> b) {
   parallel_for(panels, k_ * kPanel, part);
 }
 
-const void* PackedMatrix::from_column(int64_t j) const {
-  return static_cast<const std::byte*>(data_) + static_cast<size_t>(j / kPanel) * layout_.panel_bytes;
-}
-
 template <class T>
 void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<float> c, float beta) {
   const int64_t n = b.n_, k = b.k_;
@@ -91,7 +87,6 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
   in_pieces(m, n, k, 8, false, [&](int64_t i, int64_t rows, int64_t j, int64_t columns) {
     const Matrix<const T> mine = a.from(i, 0);
     const Matrix<float> part = c.from(i, j);
-    const void* right = b.from_column(j);
     if (b.fast_) {
       Matrix<const Bf16> left{};
       if constexpr (narrow_a) {
@@ -100,7 +95,7 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
         left = narrowed(rows, k, mine);
       }
       return into_or_onto(rows, columns, part, beta, [&](Matrix<float> to) {
-        dnnl_wall::matmul_packed(rows, columns, k, left, right, to);
+        dnnl_wall::matmul_packed(rows, columns, k, left, b.data_, to);
       });
     }
     Matrix<const float> left{};
@@ -109,7 +104,7 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
     } else {
       left = b.precision_ == Precision::bf16 ? rounded(rows, k, narrowed(rows, k, mine)) : mine;
     }
-    dnnl_wall::matmul_packed(rows, columns, k, left, right, part, beta);
+    dnnl_wall::matmul_packed(rows, columns, k, left, b.data_, part, beta);
   });
 }
 template void gemm_packed(int64_t, Matrix<const float>, const PackedMatrix&, Matrix<float>, float);

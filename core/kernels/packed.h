@@ -30,7 +30,6 @@ class PackedMatrix {
  private:
   template <class T>
   friend void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<float> c, float beta);
-  const void* from_column(int64_t j) const;
 
   int64_t k_ = 0, n_ = 0;
   Precision precision_ = Precision::f32;
