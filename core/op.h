@@ -19,6 +19,7 @@ namespace reel {
 
 namespace plan {
 struct Body;
+struct Recurrence;
 }
 
 // What a planner may know of an op. It never asks for the name.
@@ -173,6 +174,7 @@ struct Op {
 
   mutable lanes::Program program = {};  // of `lanes`, traced when the op is registered
   const plan::Body* body = nullptr;     // of a template: what a call does (once.h)
+  const plan::Recurrence* recurrence = nullptr;  // of all calls of a template that feed each other
 };
 
 // Puts an op on the list that the gradient check, the tests and the benchmarks go through.

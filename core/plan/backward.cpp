@@ -119,7 +119,7 @@ Graph rewritten(const Pending& now, const Node* loss) {
   Graph graph = graph_of(now);
   for (size_t k = 0; k < graph.nodes.size(); ++k) graph.nodes[k].cut = cut(*now.nodes[k]);
   graph.results.push_back({-1, graph.id_of(static_cast<size_t>(loss->index))});
-  graph = batch(std::move(graph));
+  graph = batch(std::move(graph), false, true);
   if (passes().prune) graph = prune(graph);
   if (passes().commute) graph = commute(std::move(graph));
   return graph;

@@ -59,6 +59,7 @@ Graph graph_of(const Pending& pending) {
 Rewrite::Rewrite(const Graph& from) : from_(from) {
   to.leaves = from.leaves;
   to.floats = from.floats;
+  to.repeats = from.repeats;
   to.nodes.reserve(from.nodes.size());
   to.inputs.reserve(from.inputs.size());
   to.list.reserve(from.list.size());
