@@ -16,26 +16,6 @@ constexpr size_t kMostBodies = 4096;
 
 // ---- The gradient of a call, on the recorded way: that of the body, written out ----
 
-extern const Op alias_op;
-const Op alias_op{
-    .name = "alias",
-    .doc = "y = x: where differentiation of a body ends",
-    .kind = Kind::view,
-    .shape = [](Signature& s) { s.shape = s.in(0); },
-    .vjp = [](Vjp& g) { g[0] = g.dy; },
-    .view =
-        [](const Array& in, const Attrs&, Array& out) {
-          out.strides = in.strides;
-          return true;
-        },
-    .samples =
-        [] {
-          const auto call = [](auto x) { return record(alias_op, {x[0]}); };
-          return std::vector<Sample>{{{{2, 3}}, call}, {{{}}, call}, {{{0, 3}}, call}};
-        },
-};
-const Register alias_registered(alias_op);
-
 // The body's calls over these inputs (arguments, then what it captured), as ordinary calls.
 Tensors replayed(const plan::Body& body, const Tensors& in) {
   Tensors values = in;

@@ -34,7 +34,7 @@ inline constexpr size_t kPlaceWords =
 Place place_of(std::span<const int64_t> list, size_t part);
 // What the planner makes itself, or knows by more than its kind.
 extern const Op accumulate_op, slice_op, sum_to_op, full_op, index_select_op, concat_op, pick_rows_op,
-    put_rows_op, reshape_op;
+    put_rows_op, reshape_op, alias_op;
 const Op& plus_op();  // a + b, as a pointwise program
 
 }  // namespace reel

@@ -302,7 +302,8 @@ void Grouping::make_groups() {
       }
     }
     if (way_[k] == Way::heavy) {
-      time = std::max(time, level_[k] << kChainBits);
+      const int64_t own = level_[k] << kChainBits;
+      time = recurrent_[static_cast<size_t>(class_[k])] ? own : std::max(time, own);
       latest = -1;
     }
     const auto mine = static_cast<int32_t>(groups_.size());

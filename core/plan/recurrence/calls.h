@@ -21,8 +21,8 @@ struct Calls {
   Schedule schedule() const;  // without reads
 
   size_t arguments;
-  std::vector<uint32_t> members;   // nodes, in tape order
-  std::vector<int64_t> level;      // of calls
+  std::vector<uint32_t> members;  // nodes, in tape order
+  std::vector<int64_t> level;     // of calls
   int64_t levels = 0;
   std::vector<bool> reads;         // of arguments: some call takes it from another one
   std::vector<bool> states;        // of outputs: some call reads it

@@ -24,10 +24,10 @@ struct Recurrence::Compiled {
   int64_t capacity = 0;  // rows
   uint64_t passes = 0;
   std::unique_ptr<Plan> plan;
-  std::vector<RootBase> bases;       // of the plan's roots
-  std::vector<bool> by_rows;         // of the plan's operands: whether their first axis is rows
-  std::vector<size_t> once, level;   // steps: made once, made at every level
-  std::vector<int64_t> read_bytes;   // of reads: a row's
+  std::vector<RootBase> bases;      // of the plan's roots
+  std::vector<bool> by_rows;        // of the plan's operands: whether their first axis is rows
+  std::vector<size_t> once, level;  // steps: made once, made at every level
+  std::vector<int64_t> read_bytes;  // of reads: a row's
 };
 
 std::unique_ptr<Recurrence::Compiled> compile(const Recurrence& r, int64_t capacity);

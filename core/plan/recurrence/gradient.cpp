@@ -50,13 +50,17 @@ class Tracing {
   }
 
   void record_forward() {
+    tape_.grad_enabled = true;
     for (size_t k = 0; k < graph().leaves.size(); ++k) {
       const Leaf& leaf = graph().leaves[k];
       values_.push_back(placeholder(leaf.dtype, leaf.shape, k < r_.body.arguments));
       const bool read = k >= r_.rows && k < r_.body.arguments;
-      values_.back().node()->requires_grad =
-          is_float(leaf.dtype) && (read || gradient_->key.needs[k < r_.rows ? k : k - r_.reads]);
-      from_[values_.back().node()] = read           ? From{From::given, k - r_.rows}
+      if (is_float(leaf.dtype) && (read || gradient_->key.needs[k < r_.rows ? k : k - r_.reads])) {
+        extra_.push_back(values_.back());
+        extra_.back().node()->requires_grad = true;
+        values_.back() = record(alias_op, {values_.back()});
+      }
+      from_[values_.back().node()] = read          ? From{From::given, k - r_.rows}
                                      : k < r_.rows ? From{From::row, k}
                                                    : From{From::shared, k - r_.body.arguments};
     }
@@ -91,8 +95,7 @@ class Tracing {
         parts.push_back({extra_.back(), {}, {}});
       };
       if (gradient_->key.given[j]) add({From::cotangent, j});
-      for (int64_t s = 0; s < gradient_->key.readers[j]; ++s)
-        add({From::reader, j, static_cast<size_t>(s)});
+      for (int64_t s = 0; s < gradient_->key.readers[j]; ++s) add({From::reader, j, static_cast<size_t>(s)});
       if (parts.empty()) continue;
       outputs.push_back(y);
       cotangents.push_back(parts.size() == 1 ? parts[0].value : accumulate(parts, y.shape(), y.dtype()));
@@ -132,7 +135,7 @@ class Tracing {
     std::vector<Node*> made;
     for (size_t k = nodes.size(); k-- > 0;) {
       Node* n = nodes[k];
-      if (!needed.contains(n) || kept(n)) continue;
+      if (!needed.contains(n) || kept(n) || from_.contains(n)) continue;
       made.push_back(n);
       for (uint32_t i = 0; i < n->inputs; ++i) needed[n->in[i]] = true;
     }
@@ -211,7 +214,8 @@ class Tracing {
     const bool one_type = std::all_of(inner.outputs.begin(), inner.outputs.end(), [&](Id id) {
       return inner.graph.dtype(id) == inner.graph.dtype(inner.outputs[0]);
     });
-    if (one_type) gradient_->inner = intern(std::move(inner), s.rows.size(), s.reads.size(), s.outputs.size());
+    if (one_type)
+      gradient_->inner = intern(std::move(inner), s.rows.size(), s.reads.size(), s.outputs.size());
   }
 
   const Recurrence& r_;
@@ -220,8 +224,8 @@ class Tracing {
   const Tape::Aside aside_;
   std::unique_ptr<Gradient> gradient_;
   Tensors values_, extra_, sums_;
-  std::vector<bool> shared_;                      // of the body's nodes
-  std::unordered_map<const Node*, From> from_;    // placeholders
+  std::vector<bool> shared_;                     // of the body's nodes
+  std::unordered_map<const Node*, From> from_;   // placeholders
   std::unordered_map<const Node*, Id> forward_;  // what the forward pass made
 };
 
@@ -238,7 +242,8 @@ const Gradient& gradient_of(const Recurrence& r, const Gradient::Key& key) {
 bool Gradient::read_outside(Id id) const {
   for (size_t k = 0; k < body.graph.nodes.size(); ++k) {
     const auto in = body.graph.in(body.graph.nodes[k]);
-    if (split->outside[k] != Split::Outside::no && std::find(in.begin(), in.end(), id) != in.end()) return true;
+    if (split->outside[k] != Split::Outside::no && std::find(in.begin(), in.end(), id) != in.end())
+      return true;
   }
   return false;
 }
@@ -516,10 +521,10 @@ class Backward {
   Vjp& g_;
   const Recurrence& r_;
   const Schedule schedule_;
-  const size_t sources_;                           // the first input that is one
-  Tensors cotangents_;                             // of own outputs, from outside
+  const size_t sources_;                                // the first input that is one
+  Tensors cotangents_;                                  // of own outputs, from outside
   std::vector<std::vector<std::vector<Run>>> readers_;  // of own outputs, by slot; `source`: the read
-  Tensors values_;                                 // of the gradient's body
+  Tensors values_;                                      // of the gradient's body
 };
 
 }  // namespace

@@ -8,9 +8,9 @@ namespace reel::plan {
 struct Recurrence::Gradient {
   // Which cotangents there are, and whose gradient is wanted.
   struct Key {
-    std::vector<bool> given;      // of own outputs: a cotangent from outside
+    std::vector<bool> given;       // of own outputs: a cotangent from outside
     std::vector<int64_t> readers;  // of own outputs: how many rows at most read one of theirs
-    std::vector<bool> needs;      // of leaves: rows and what is shared
+    std::vector<bool> needs;       // of leaves: rows and what is shared
     bool operator==(const Key&) const = default;
   };
   // What a leaf of the gradient's body is.

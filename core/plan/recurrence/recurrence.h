@@ -33,7 +33,8 @@ struct Schedule {
   explicit Schedule(std::span<const int64_t> words);
   Schedule() = default;
 };
-void append(std::vector<Schedule::Run>& runs, const Schedule::Run& run);  // joined with the last if it goes on
+void append(std::vector<Schedule::Run>& runs,
+            const Schedule::Run& run);  // joined with the last if it goes on
 
 // Inputs of a call: values with one row for each row of the recurrence, values that all rows share, sources
 // of rows. Its result is flat: the outputs, [rows, width] each, one after another.
@@ -78,8 +79,8 @@ enum class Argument : uint8_t {
 // can be done over all rows afterwards.
 struct Split {
   enum class Outside : uint8_t { no, before, after };
-  std::vector<Outside> outside;  // of nodes: whether they are made over all rows; and when
-  std::vector<bool> inside;      // of nodes: whether they are made level by level
+  std::vector<Outside> outside;         // of nodes: whether they are made over all rows; and when
+  std::vector<bool> inside;             // of nodes: whether they are made level by level
   std::vector<Id> rows, reads, shared;  // of the body: what the inner body reads, in this order
   std::vector<Id> outputs;              // of the body: what the inner body hands out
 };

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/kernels/parallel.h"
+#include "core/plan/explain.h"
 #include "core/plan/recurrence/compiled.h"
 #include "core/plan/run.h"
 
@@ -64,8 +65,14 @@ class Running {
   class Thread {
    public:
     Thread(const Running& all, std::byte* arena, std::byte* gathered)
-        : all_(all), plan_(*all.c_.plan), arena_(arena), gathered_(gathered), arrays_(plan_.arrays),
-          addresses_(plan_.addresses), base_(plan_.roots.size()), at_(all.r_.reads, 0) {}
+        : all_(all),
+          plan_(*all.c_.plan),
+          arena_(arena),
+          gathered_(gathered),
+          arrays_(plan_.arrays),
+          addresses_(plan_.addresses),
+          base_(plan_.roots.size()),
+          at_(all.r_.reads, 0) {}
 
     void place(Schedule::Level level, bool reads) {
       const int64_t rows = level.end - level.begin;
@@ -94,7 +101,12 @@ class Running {
     }
 
     void step(const Step& step, int64_t rows) {
-      run_step(plan_, step, {}, {arrays_.data() + step.first, addresses_.data() + step.first, rows});
+      const Operands operands{arrays_.data() + step.first, addresses_.data() + step.first, rows};
+      if (!explain::on()) return run_step(plan_, step, {}, operands);
+      const auto start = std::chrono::steady_clock::now();
+      run_step(plan_, step, {}, operands);
+      explain::step_ran(plan_, step, start, std::chrono::steady_clock::now(),
+                        rows < 0 ? 1 : static_cast<double>(rows) / static_cast<double>(all_.c_.capacity));
     }
 
    private:
@@ -133,14 +145,12 @@ class Running {
   };
 
   std::byte* output(size_t k) const {
-    return e_.out.data +
-           r_.offset(k, schedule_.rows) * static_cast<int64_t>(size_of(e_.out.dtype));
+    return e_.out.data + r_.offset(k, schedule_.rows) * static_cast<int64_t>(size_of(e_.out.dtype));
   }
   std::byte* rows_of(int64_t source) const {
     const auto outputs = static_cast<int64_t>(r_.body.outputs.size());
-    return source < outputs
-               ? output(static_cast<size_t>(source))
-               : e_.in[r_.rows + r_.shared() + static_cast<size_t>(source - outputs)].data;
+    return source < outputs ? output(static_cast<size_t>(source))
+                            : e_.in[r_.rows + r_.shared() + static_cast<size_t>(source - outputs)].data;
   }
 
   const Exec& e_;

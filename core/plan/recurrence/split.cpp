@@ -13,7 +13,12 @@ class Splitting {
  public:
   Splitting(const Body& body, std::span<const Argument> arguments, std::span<const Id> states,
             std::span<const Id> wanted, bool sums)
-      : body_(body), graph_(body.graph), arguments_(arguments), states_(states), wanted_(wanted), sums_(sums) {
+      : body_(body),
+        graph_(body.graph),
+        arguments_(arguments),
+        states_(states),
+        wanted_(wanted),
+        sums_(sums) {
     count_ = graph_.nodes.size();
     ids_ = graph_.leaves.size() + count_;
   }
