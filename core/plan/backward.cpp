@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "core/grad.h"
+#include "core/kernels/parallel.h"
 #include "core/plan/cache.h"
 #include "core/plan/explain.h"
 #include "core/plan/verify.h"
@@ -280,6 +281,7 @@ void check_recipe(Tape& tape, const Recipe& recipe, const Pending& now, const Te
 
 bool run_backward(Tape& tape, const Tensor& loss, Where where) {
   static thread_local Pending now;
+  rouse_threads();
   const std::vector<Node*> pending = tape.take_pending();
   now.hash = 0;
   read_structure(pending, now, loss.node());

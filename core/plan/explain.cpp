@@ -74,7 +74,8 @@ class Report {
     e.flops += flops_of(plan, step) * share.value_or(1);
     for (uint32_t k = 0; k < step.inputs + step.outputs; ++k) {
       const PlannedValue& v = plan.values[static_cast<size_t>(plan.operands[step.first + k])];
-      e.bytes += static_cast<double>(v.shape.numel()) * static_cast<double>(size_of(v.dtype)) * share.value_or(1);
+      e.bytes +=
+          static_cast<double>(v.shape.numel()) * static_cast<double>(size_of(v.dtype)) * share.value_or(1);
     }
     if (trace_) {
       fmt::print(trace_,

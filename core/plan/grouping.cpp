@@ -322,7 +322,8 @@ void Grouping::make_groups() {
     }
     if (g == mine) {
       const bool recurrent = class_[k] >= 0 && recurrent_[static_cast<size_t>(class_[k])];
-      groups_.push_back({.first = static_cast<uint32_t>(k), .time = time, .latest = latest, .recurrent = recurrent});
+      groups_.push_back(
+          {.first = static_cast<uint32_t>(k), .time = time, .latest = latest, .recurrent = recurrent});
     }
     group_[k] = g;
     ++groups_[static_cast<size_t>(g)].size;

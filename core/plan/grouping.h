@@ -22,8 +22,8 @@ enum class Way : uint8_t {
 // same weight form a class. Classes that feed each other (a recurrence) are walked in step: a call's depth is
 // the number of calls of its own cycle before it, and calls of one class and depth go together, so that what
 // enters a cycle is hoisted and what leaves it waits. Calls of a template that read each other's results as
-// they are, and nothing else that depends on them, are one group: a recurrence. Everything else goes with those whose latest input
-// comes from the same group.
+// they are, and nothing else that depends on them, are one group: a recurrence. Everything else goes with
+// those whose latest input comes from the same group.
 class Grouping {
  public:
   struct Group {
@@ -31,7 +31,7 @@ class Grouping {
     int64_t time;         // groups can run in this order
     int32_t latest = -1;  // the group of its latest input
     uint32_t size = 0;
-    uint32_t begin = 0;  // of the members
+    uint32_t begin = 0;      // of the members
     bool recurrent = false;  // the members read each other's results
   };
 

@@ -168,8 +168,7 @@ void run_step(const Plan& plan, const Step& step, const Run& run, const Operands
         return gemm_packed(m, a, plan.packed[static_cast<size_t>(p.packed)], c, step.add ? 1.0f : 0.0f);
       const auto product =
           p.precision == Precision::bf16 ? gemm_bf16 : static_cast<decltype(&gemm_bf16)>(gemm);
-      return product(m, p.n, p.k, a, {in[1].as<const float>(), p.b_row, p.b_col}, c,
-                     step.add ? 1.0f : 0.0f);
+      return product(m, p.n, p.k, a, {in[1].as<const float>(), p.b_row, p.b_col}, c, step.add ? 1.0f : 0.0f);
     }
     case Do::pack: {
       const Product& p = plan.products[static_cast<size_t>(step.kernel)];

@@ -6,6 +6,8 @@
 namespace reel::plan {
 
 struct Recurrence::Gradient {
+  static constexpr int64_t kRows = 977;  // of the traced body: no other axis is likely to be so long
+
   // Which cotangents there are, and whose gradient is wanted.
   struct Key {
     std::vector<bool> given;       // of own outputs: a cotangent from outside
@@ -30,5 +32,8 @@ struct Recurrence::Gradient {
   // Whether a value of the body is read by what runs over all rows.
   bool read_outside(Id id) const;
 };
+
+// By these rules, found again or traced.
+const Recurrence::Gradient& gradient_of(const Recurrence& r, const Recurrence::Gradient::Key& key);
 
 }  // namespace reel::plan
