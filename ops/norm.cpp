@@ -26,6 +26,8 @@ int64_t row_size(const Shape& shape, const Attrs& attrs) {
 Tensor deviation_inverse(const Tensor& x, const Attrs& attrs);
 Tensor normalized(const Tensor& x, const Attrs& attrs);
 
+bool by_rows(const Attrs& attrs, const Shape& in) { return attrs.i[0] < in.rank(); }
+
 void same_shape(Signature& s) {
   s.want_float(0);
   s.shape = s.in(0);
@@ -111,6 +113,7 @@ const Op normalize_op{
         },
     .f32 = normalize_kernel,
     .f64 = normalize_reference,
+    .row_by_row = by_rows,
     .samples = [] { return row_samples(normalized); },
     .bad =
         [] {
@@ -155,6 +158,7 @@ const Op deviation_inverse_op{
         },
     .f32 = deviation_inverse_kernel,
     .f64 = deviation_inverse_reference,
+    .row_by_row = by_rows,
     .samples = [] { return row_samples(deviation_inverse); },
 };
 const Register deviation_inverse_registered(deviation_inverse_op);

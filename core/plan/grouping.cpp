@@ -116,6 +116,15 @@ Way Grouping::way_of(const GraphNode& n) const {
   }
   if (n.op == &slice_op && n.i[0] >= 1) return Way::light;
   if (n.op == &accumulate_op && arguments_ > 0) return sum_way(n);
+  if (n.op == &reshape_op && arguments_ > 0 && graph_.shape(in[0]).rank() > 0 &&
+      graph_.shape(in[0])[0] == rows)
+    return Way::light;
+  if (n.op->row_by_row && arguments_ > 0 && n.op->row_by_row({n.i, {}}, graph_.shape(in[0]))) {
+    const bool rows_only = std::all_of(in.begin(), in.end(), [&](Id id) {
+      return !is_constant(id) && graph_.shape(id).rank() > 0 && graph_.shape(id)[0] == rows;
+    });
+    if (rows_only) return Way::light;
+  }
   if (n.op == &sum_to_op && by_rows(in[0]) && has_rows(in)) return Way::light;
   return Way::alone;
 }

@@ -74,6 +74,13 @@ class Splitting {
     if (n.op->kind == Kind::matmul) {
       return rows == 2 && n.i[0] == 1 && n.i[1] == 0 && n.shape.rank() == 2;
     }
+    if (n.op == &accumulate_op) {  // rows at ids
+      const auto list = graph_.list_of(n);
+      for (size_t p = 0; p < list.size() / kPlaceWords; ++p) {
+        if (of(in[p]) == Of::row && place_of(list, p).at != Place::At::rows) return false;
+      }
+      return true;
+    }
     if (n.op != &sum_to_op) return false;
     const Shape& x = graph_.shape(in[0]);
     return n.shape.rank() < x.rank() || (n.shape[0] == 1 && x[0] != 1);
@@ -138,7 +145,8 @@ class Splitting {
     std::vector<bool> read_inside(count_, false);
     for (Id id : wanted_) mark(elsewhere, id);
     for (size_t k = count_; k-- > 0;) {
-      if (split_.outside[k] == Split::Outside::before && read_inside[k] && !elsewhere[k] && !heavy_[k] &&
+      const bool product = graph_.nodes[k].op->kind == Kind::matmul;
+      if (split_.outside[k] == Split::Outside::before && read_inside[k] && !elsewhere[k] && !product &&
           row_inputs(k) <= 1) {
         split_.outside[k] = Split::Outside::no;
         split_.inside[k] = true;
