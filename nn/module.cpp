@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "core/error.h"
 #include "core/structural.h"
@@ -32,8 +33,12 @@ void Module::collect(const std::string& prefix, bool buffers, NamedTensors& out)
 }
 
 NamedTensors Module::named_parameters() const {
-  NamedTensors out;
-  collect("", false, out);
+  NamedTensors all, out;
+  collect("", false, all);
+  std::set<const Node*> seen;
+  for (auto& entry : all) {
+    if (seen.insert(entry.second.node()).second) out.push_back(std::move(entry));
+  }
   return out;
 }
 
@@ -49,6 +54,28 @@ int64_t Module::num_parameters() const {
   return n;
 }
 
+int Module::replace(const Tensor& parameter, const Tensor& by) {
+  int found = 0;
+  for (auto& [name, tensor] : parameters_) {
+    if (tensor.node() != parameter.node()) continue;
+    tensor = by;
+    ++found;
+  }
+  for (const Child& c : children_) found += c.module->replace(parameter, by);
+  return found;
+}
+
+void Module::tie(Tensor& mine, const Tensor& other) {
+  if (!mine.defined() || !other.defined()) fail("[tie] a tensor that holds nothing: want two parameters");
+  if (!(mine.shape() == other.shape()) || mine.dtype() != other.dtype()) {
+    fail("[tie] {} {} and {} {}: want one shape and dtype", name_of(mine.dtype()), mine.shape(),
+         name_of(other.dtype()), other.shape());
+  }
+  if (!other.is_variable()) fail("[tie] a constant {}: want a parameter to tie to", other.shape());
+  if (replace(mine, other) == 0) fail("[tie] {} is no parameter of this module", mine.shape());
+  mine = other;
+}
+
 NamedTensors Module::state_dict() const {
   NamedTensors out;
   collect("", true, out);
@@ -58,6 +85,7 @@ NamedTensors Module::state_dict() const {
 void Module::load_state_dict(const NamedTensors& state, bool strict) {
   std::map<std::string, Tensor> given(state.begin(), state.end());
   NamedTensors own = state_dict();
+  std::map<const Node*, std::string> first;  // name under which a tied parameter came before
   for (auto& [name, tensor] : own) {
     const auto found = given.find(name);
     if (found == given.end()) fail("[load_state_dict] '{}' {} is missing", name, tensor.shape());
@@ -67,6 +95,10 @@ void Module::load_state_dict(const NamedTensors& state, bool strict) {
     if (is_float(tensor.dtype()) != is_float(found->second.dtype())) {
       fail("[load_state_dict] '{}' is {}: want {}", name, name_of(found->second.dtype()),
            name_of(tensor.dtype()));
+    }
+    const auto [before, is_first] = first.emplace(tensor.node(), name);
+    if (!is_first && given.at(before->second).to_bytes() != found->second.to_bytes()) {
+      fail("[load_state_dict] '{}' and '{}' differ: want equal values, they are tied", before->second, name);
     }
   }
   if (strict && given.size() > own.size()) {
