@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/structural.h"
+#include "core/tape.h"
 
 namespace reel::nn {
 
@@ -54,25 +55,29 @@ int64_t Module::num_parameters() const {
   return n;
 }
 
-int Module::replace(const Tensor& parameter, const Tensor& by) {
-  int found = 0;
+void Module::find(const Node* parameter, std::vector<Tensor*>& found) {
   for (auto& [name, tensor] : parameters_) {
-    if (tensor.node() != parameter.node()) continue;
-    tensor = by;
-    ++found;
+    if (tensor.node() == parameter) found.push_back(&tensor);
   }
-  for (const Child& c : children_) found += c.module->replace(parameter, by);
-  return found;
+  for (const Child& c : children_) c.module->find(parameter, found);
 }
 
 void Module::tie(Tensor& mine, const Tensor& other) {
   if (!mine.defined() || !other.defined()) fail("[tie] a tensor that holds nothing: want two parameters");
+  if (mine.node() == other.node()) return;
   if (!(mine.shape() == other.shape()) || mine.dtype() != other.dtype()) {
     fail("[tie] {} {} and {} {}: want one shape and dtype", name_of(mine.dtype()), mine.shape(),
          name_of(other.dtype()), other.shape());
   }
-  if (!other.is_variable()) fail("[tie] a constant {}: want a parameter to tie to", other.shape());
-  if (replace(mine, other) == 0) fail("[tie] {} is no parameter of this module", mine.shape());
+  std::vector<Tensor*> found;
+  find(mine.node(), found);
+  if (found.empty()) fail("[tie] {} is no parameter of this module: want one of its own", mine.shape());
+  // What else holds it, a copy or an optimiser, would go on with the old one.
+  if (mine.node()->handles > found.size() + 1) {
+    fail("[tie] another handle holds the parameter {}: want the member itself, before others copy it",
+         mine.shape());
+  }
+  for (Tensor* entry : found) *entry = other;
   mine = other;
 }
 

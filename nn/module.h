@@ -65,7 +65,7 @@ class Module {
 
  private:
   void collect(const std::string& prefix, bool buffers, NamedTensors& out) const;
-  int replace(const Tensor& parameter, const Tensor& by);  // how often it was found
+  void find(const Node* parameter, std::vector<Tensor*>& found);
   struct Child {
     std::string name;
     Module* module;

@@ -110,7 +110,9 @@ class Recurrent : public RecurrentBase {
     return state;
   }
 
-  const Cell& cell(size_t k) const { return *cells_[k]; }
+  // Of the k-th layer, or the (k / 2)-th of a bidirectional stack.
+  const Cell& cell(size_t k) const { return *cells_.at(k); }
+  Cell& cell(size_t k) { return *cells_.at(k); }
 
  private:
   // Replaces the steps by the layer's outputs and the initial states by the last ones.
