@@ -302,3 +302,127 @@ TEST_CASE("layers: planned equals eager, and training noise is the same in both"
     }
   });
 }
+
+namespace {
+
+// Which units of [batch, width] are zero at every step of outputs [time, batch, width], and whether all
+// others are zero at none.
+struct Zeros {
+  int64_t always = 0, sometimes = 0;
+};
+Zeros zeros_of(const Tensor& outputs) {
+  const Tensor count = sum(to(equal(outputs, 0.0), DType::f64), 0);  // [batch, width]
+  const auto steps = static_cast<double>(outputs.size(0));
+  Zeros zeros;
+  for (const double n : count.to_vector<double>()) {
+    zeros.always += n == steps;
+    zeros.sometimes += n > 0 && n < steps;
+  }
+  return zeros;
+}
+
+// Shows what it is given.
+struct Echo : nn::Module {
+  using State = Tensor;
+  int64_t hidden;
+  Echo(nn::Member at, int64_t, int64_t hidden, const nn::CellOptions& = {})
+      : Module(std::move(at)), hidden(hidden) {}
+  Tensor operator()(const Tensor& x, const Tensor&) const { return x + 0.0; }
+  Tensor initial(int64_t batch) const { return zeros({batch, hidden}); }
+};
+
+}  // namespace
+
+TEST_CASE("layers: dropout between layers draws at each step, or once for a sequence") {
+  const DefaultDType f64(DType::f64);
+  manual_seed(2);
+  const Tensor x = ones({40, 10, 20});
+  for (const bool variational : {false, true}) {
+    nn::Recurrent<Echo> two({}, 20, 20, {.num_layers = 2, .dropout = 0.4, .variational = variational});
+    const Tensor y = two(x).output;
+    const Zeros z = zeros_of(y);
+    CHECK(z.always + z.sometimes > (variational ? 50 : 190));
+    CHECK(z.always == (variational ? z.always + z.sometimes : 0));
+    CHECK(amax(y).item() == doctest::Approx(1 / 0.6));
+    CHECK(mean(y).item() == doctest::Approx(1).epsilon(variational ? 0.15 : 0.03));
+    CHECK(distance(two(x).output, y) > 0.1);  // another mask each time
+    two.eval();
+    CHECK(distance(two(x).output, x) == 0);
+    CHECK(distance(nn::Recurrent<Echo>({}, 20, 20, {.dropout = 0.4, .variational = variational})(x).output,
+                   x) == 0);
+  }
+}
+
+TEST_CASE("layers: recurrent dropout hides units of h from the products, and the state keeps them") {
+  const DefaultDType f64(DType::f64);
+  manual_seed(3);
+  const nn::GRU layers({}, 3, 6, {.recurrent_dropout = 0.5});
+  const Tensor x = normal({5, 2, 3});
+  const auto state = layers.initial(2);
+  // What was drawn is one of a few masks; the same one must explain every step.
+  const Tensor y = layers(x).output;
+  const auto with = [&](const Tensor& drop) {
+    nn::Steps steps = nn::steps_of(x);
+    steps.drop = drop;
+    return stack(nn::unroll(layers.cell(0), steps, state[0]).outputs, 0);
+  };
+  for (int64_t row = 0; row < 2; ++row) {
+    int explained = 0;
+    for (int bits = 0; bits < 64; ++bits) {
+      std::vector<double> mask;
+      for (int k = 0; k < 6; ++k) mask.push_back((bits >> k & 1) * 2.0);
+      const Tensor seen = with(broadcast_to(Tensor::from(mask, {1, 6}), {2, 6}));
+      explained += distance(select(seen, 1, row), select(y, 1, row)) < 1e-12;
+    }
+    CHECK(explained == 1);
+  }
+  nn::GRU quiet({}, 3, 6, {.recurrent_dropout = 0.5});
+  quiet.eval();
+  quiet.load_state_dict(layers.state_dict());
+  CHECK(distance(quiet(x).output, with(ones({2, 6}))) < 1e-14);
+}
+
+TEST_CASE("layers: zoneout keeps units at random in training, and moves all by the expectation otherwise") {
+  const DefaultDType f64(DType::f64);
+  manual_seed(4);
+  nn::LSTM layers({}, 3, 8, {.zoneout = {0.25, 0.5}});
+  const Tensor x = normal({60, 4, 3});
+  const Tensor y = layers(x).output;
+  const Tensor stayed = equal(slice(y, 0, 1, 60), slice(y, 0, 0, 59));
+  CHECK(mean(to(stayed, DType::f64)).item() == doctest::Approx(0.25).epsilon(0.1));
+
+  layers.eval();
+  const Tensor once_more = layers(x).output;
+  CHECK(distance(once_more, layers(x).output) == 0);
+  nn::LSTMState s = layers.initial(4)[0];
+  for (int64_t t = 0; t < 60; ++t) {
+    const nn::LSTMState next = layers.cell(0)(select(x, 0, t), s);
+    s = {.h = 0.25 * s.h + 0.75 * next.h, .c = 0.5 * s.c + 0.5 * next.c};
+  }
+  CHECK(distance(select(once_more, 0, 59), s.h) < 1e-13);
+  // Only what is asked for: h alone.
+  nn::LSTM only_h({}, 3, 8, {.zoneout = {0.25}});
+  only_h.eval();
+  only_h.load_state_dict(layers.state_dict());
+  CHECK(distance(only_h(x).output, once_more) > 1e-3);
+}
+
+TEST_CASE("layers: what cannot be is refused with a sentence") {
+  using User = nn::Recurrent<tests::MinimalGatedUnit>;
+  CHECK_THROWS_WITH_AS(
+      User({}, 3, 4, {.recurrent_dropout = 0.5}),
+      doctest::Contains("recurrent_dropout: want a cell that is called with (x, state, drop)"), Error);
+  CHECK_THROWS_WITH_AS(nn::GRU({}, 3, 4, {.zoneout = {0.1, 0.1}})(zeros({2, 1, 3})),
+                       doctest::Contains("2 rates of zoneout for a state of 1 parts"), Error);
+  CHECK_THROWS_WITH_AS(nn::GRU({}, 3, 4, {.zoneout = {1.0}}), doctest::Contains("zoneout 1: want 0 <= p < 1"),
+                       Error);
+  CHECK_THROWS_WITH_AS(nn::GRU({}, 3, 4, {.dropout = -1}), doctest::Contains("dropout -1"), Error);
+  CHECK_THROWS_WITH_AS(nn::GRU({}, 3, 4, {.recurrent_dropout = NAN}),
+                       doctest::Contains("recurrent_dropout nan"), Error);
+  CHECK_THROWS_WITH_AS(nn::GRU({}, 3, 4, {.num_layers = 0}), doctest::Contains("num_layers 0"), Error);
+  const nn::Tree twice{{{}, {0, 0}}}, late{{{1}, {}}};
+  const nn::RecursiveCell cell({}, 2, 2);
+  const Tensors x{zeros({1, 2}), {}};
+  CHECK_THROWS_WITH_AS(nn::walk(cell, twice, x), doctest::Contains("node 0 is a child twice"), Error);
+  CHECK_THROWS_WITH_AS(nn::walk(cell, late, x), doctest::Contains("node 0 has child 1"), Error);
+}

@@ -8,6 +8,7 @@
 
 #include "core/op.h"
 #include "reel.h"
+#include "tests/every_cell.h"
 
 using namespace reel;
 
@@ -130,10 +131,10 @@ Tensor variable(const Shape& shape) {
   return x.requires_grad_();
 }
 
-template <class Layers>
-void check_recurrent(const std::string& name) {
+template <class Layers, class... More>
+void check_recurrent(const std::string& name, const More&... more) {
   for (bool both : {false, true}) {
-    const Layers layers({}, 5, 6, {.num_layers = 2, .bidirectional = both, .dropout = 0.2});
+    const Layers layers({}, 5, 4, {.num_layers = 2, .bidirectional = both, .dropout = 0.2}, more...);
     const Tensor x = variable({4, 3, 5});
     check_model(name, layers, {x}, [&] { return layers(x).output; });
     check_model(name + " of mixed lengths", layers, {x}, [&] {
@@ -145,10 +146,7 @@ void check_recurrent(const std::string& name) {
 
 void check_models() {
   manual_seed(11);
-  check_recurrent<nn::RNN>("RNN");
-  check_recurrent<nn::LSTM>("LSTM");
-  check_recurrent<nn::GRU>("GRU");
-  check_recurrent<nn::LayerNormLSTM>("LayerNormLSTM");
+  for (const tests::Kind& kind : tests::every_cell()) check_recurrent<tests::AnyLayers>(kind.name, kind);
   {
     const nn::AdditiveAttention attention({}, 5, 6, 7);
     const Tensor keys = variable({3, 4, 6}), q = variable({3, 5}), r = variable({3, 5});
