@@ -3,6 +3,7 @@
 
 #include "nn/attention.h"
 #include "nn/cells.h"
+#include "nn/convert.h"
 #include "nn/init.h"
 #include "nn/jordan.h"
 #include "nn/layer_norm_lstm.h"
