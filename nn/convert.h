@@ -49,7 +49,8 @@ struct LayerSource {
 };
 LayerWeights weights_of(CellKind kind, const NamedTensors& state, const LayerSource& source = {});
 
-// A node RNN, GRU or LSTM of ONNX (opset 14 and before): its weights and attributes, with their defaults.
+// A node RNN, GRU or LSTM of ONNX (opset 7 on; `layout` concerns the data alone): its weights and attributes,
+// with their defaults.
 struct OnnxLayer {
   std::string op_type;                // RNN, GRU, LSTM
   Tensor W, R;                        // [directions, gates hidden, in], [.., hidden]

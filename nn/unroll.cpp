@@ -53,4 +53,17 @@ Steps steps_of(const Tensor& x, const Valid& valid, bool batch_first) {
   return steps;
 }
 
+Steps taught_by(Steps steps, const Tensor& targets, bool batch_first) {
+  const int time_axis = batch_first ? 1 : 0;
+  if (targets.dim() != 3 || targets.size(time_axis) != static_cast<int64_t>(steps.x.size())) {
+    fail("[unroll] targets {} for {} steps: want [{}, out], one for each step", targets.shape(),
+         steps.x.size(), batch_first ? "batch, time" : "time, batch");
+  }
+  steps.target.clear();
+  for (int64_t t = 0; t < targets.size(time_axis); ++t) {
+    steps.target.push_back(select(targets, time_axis, t));
+  }
+  return steps;
+}
+
 }  // namespace reel::nn

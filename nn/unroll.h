@@ -79,6 +79,9 @@ struct Valid {
 // Cuts x [time, batch, in] (or [batch, time, in]) into steps.
 Steps steps_of(const Tensor& x, const Valid& valid = {}, bool batch_first = false);
 
+// The steps in teacher forcing: targets [time, batch, out], or batch first.
+Steps taught_by(Steps steps, const Tensor& targets, bool batch_first = false);
+
 template <class Cell>
 concept TakesDrop = requires(const Cell& cell, const Tensor& x, const typename Cell::State& state) {
   cell(x, state, x);

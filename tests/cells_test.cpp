@@ -185,7 +185,7 @@ TEST_CASE("cells: what Jordan's network feeds back is its output, or the target"
   auto free = nn::unroll(cell, steps, cell.initial(1));
   check(free.outputs[1], {next(x2, next(kX, 0))});
   CHECK(tests::distance(free.state, free.outputs[1]) == 0);
-  steps.target = {full({1, 1}, 0.25), full({1, 1}, 0.75)};
+  steps = nn::taught_by(steps, Tensor::from(Vector{0.25, 0.75}, {2, 1, 1}));
   auto taught = nn::unroll(cell, steps, cell.initial(1));
   check(taught.outputs[0], {next(kX, 0)});
   check(taught.outputs[1], {next(x2, 0.25)});
@@ -194,6 +194,9 @@ TEST_CASE("cells: what Jordan's network feeds back is its output, or the target"
   check(backward.outputs[0], {next(kX, 0.75)});
   steps.mask = {Tensor::from(std::vector<bool>{false}, {1, 1})};
   check(nn::unroll(cell, steps, cell.initial(1)).outputs[1], {next(x2, 0)});  // no target from padding
+  CHECK(nn::taught_by(steps, Tensor::from(Vector{0.25, 0.75}, {1, 2, 1}), true).target[1].item() == 0.75);
+  CHECK_THROWS_WITH_AS(nn::taught_by(steps, zeros({3, 1, 1})),
+                       doctest::Contains("targets [3, 1, 1] for 2 steps"), Error);
   CHECK_THROWS_WITH_AS(nn::JordanCell({}, 3, 2, {}, {.size = -1}), doctest::Contains("size -1"), Error);
 }
 
