@@ -144,6 +144,20 @@ void check_recurrent(const std::string& name, const More&... more) {
   }
 }
 
+template <class Cell>
+void check_tree(const Cell& cell, const std::string& name) {
+  const nn::Tree trees{{{}, {}, {0, 1}, {}, {}, {}, {4, 5}, {3, 6}, {2, 7}, {}, {}, {9, 10}, {}}};
+  const Tensor words = variable({13, 4});
+  check_model(name, cell, {words}, [&] {
+    Tensors x, roots;
+    for (size_t k = 0; k < trees.size(); ++k)
+      x.push_back(slice(words, 0, static_cast<int64_t>(k), static_cast<int64_t>(k) + 1));
+    auto states = nn::walk(cell, trees, x);
+    for (int64_t root : trees.roots()) roots.push_back(nn::shown(states[static_cast<size_t>(root)]));
+    return concat(roots, 0);
+  });
+}
+
 void check_models() {
   manual_seed(11);
   for (const tests::Kind& kind : tests::every_cell()) check_recurrent<tests::AnyLayers>(kind.name, kind);
@@ -156,17 +170,10 @@ void check_models() {
     });
   }
   for (int64_t children : {2, 0}) {
-    const nn::TreeLSTMCell cell({}, 4, 5, {.children = children});
-    const nn::Tree trees{{{}, {}, {0, 1}, {}, {}, {}, {4, 5}, {3, 6}, {2, 7}, {}, {}, {9, 10}, {}}};
-    const Tensor words = variable({13, 4});
-    check_model(children ? "binary tree" : "child-sum tree", cell, {words}, [&] {
-      Tensors x, roots;
-      for (size_t k = 0; k < trees.size(); ++k)
-        x.push_back(slice(words, 0, static_cast<int64_t>(k), static_cast<int64_t>(k) + 1));
-      const auto states = nn::walk(cell, trees, x);
-      for (int64_t root : trees.roots()) roots.push_back(states[static_cast<size_t>(root)].h);
-      return concat(roots, 0);
-    });
+    check_tree(nn::TreeLSTMCell({}, 4, 5, {.children = children}),
+               children ? "binary tree" : "child-sum tree");
+    check_tree(nn::RecursiveCell({}, 4, 5, {.children = children, .project = true}),
+               children ? "recursive" : "recursive, any number of children");
   }
   for (bool first : {false, true}) {
     const nn::TransformerEncoderLayer layer(

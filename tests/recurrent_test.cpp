@@ -23,13 +23,12 @@ std::map<std::string, Tensor> oracle() {
 
 // One case of benchmarks/peers/cells_oracle.py.
 template <class Layers>
-void compare_with_pytorch(const std::string& name, bool bidirectional, int64_t projection, DType dtype,
-                          double value_bound, double grad_bound) {
+void compare_with_pytorch(const std::string& name, bool bidirectional, const nn::CellOptions& cell,
+                          DType dtype, double value_bound, double grad_bound) {
   const auto all = oracle();
   const DefaultDType scope(dtype);
   const auto get = [&](const std::string& key) { return all.at(name + "/" + key); };
-  Layers layers({}, 6, 8,
-                {.num_layers = 2, .bidirectional = bidirectional, .cell = {.proj_size = projection}});
+  Layers layers({}, 6, 8, {.num_layers = 2, .bidirectional = bidirectional, .cell = cell});
   NamedTensors weights;
   for (const auto& [key, parameter] : layers.named_parameters()) weights.emplace_back(key, get(key));
   layers.load_state_dict(weights);
@@ -61,11 +60,11 @@ void compare_with_pytorch(const std::string& name, bool bidirectional, int64_t p
 }
 
 template <class Layers>
-void compare_all(const std::string& kind, int64_t projection = 0) {
+void compare_all(const std::string& kind, const nn::CellOptions& cell = {}) {
   for (bool both : {false, true}) {
     const std::string name = kind + (both ? "_bi" : "_uni");
-    compare_with_pytorch<Layers>(name, both, projection, DType::f64, 1e-12, 1e-12);
-    compare_with_pytorch<Layers>(name, both, projection, DType::f32, 1e-5, 1e-4);
+    compare_with_pytorch<Layers>(name, both, cell, DType::f64, 1e-12, 1e-12);
+    compare_with_pytorch<Layers>(name, both, cell, DType::f32, 1e-5, 1e-4);
   }
 }
 
@@ -76,7 +75,8 @@ TEST_CASE(
   compare_all<nn::RNN>("rnn");
   compare_all<nn::GRU>("gru");
   compare_all<nn::LSTM>("lstm");
-  compare_all<nn::LSTM>("lstm_proj", 3);
+  compare_all<nn::LSTM>("lstm_proj", {.proj_size = 3});
+  compare_all<nn::RNN>("rnn_relu", {.activation = reel::relu});
 }
 
 TEST_CASE("recurrent: the textbook GRU's reset gate acts before the product") {
