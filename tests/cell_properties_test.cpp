@@ -183,7 +183,7 @@ TEST_CASE("every cell: a mask with holes skips those steps, and lengths are one 
   });
 }
 
-TEST_CASE("every cell: dropout in the products is an argument, and one that drops nothing changes nothing") {
+TEST_CASE("every cell: dropout in the products is weight_hh with its columns scaled") {
   for_each_cell([](const AnyCell& cell, const tests::Kind& kind) {
     const Tensor x = normal({2, kIn});
     AnyState state = cell.initial(2);
@@ -193,9 +193,15 @@ TEST_CASE("every cell: dropout in the products is an argument, and one that drop
                            Error);
       return;
     }
-    const Tensor ones = full(state.all[0].shape(), 1);
-    CHECK(distance(flat(cell(x, state, ones)), flat(cell(x, state))) == 0);
-    CHECK(distance(flat(cell(x, state, uniform(ones.shape(), 0, 2))), flat(cell(x, state))) > 1e-3);
+    const Tensor mask = uniform({1, state.all[0].size(1)}, 0, 2);
+    const auto with = [&](const Tensor& drop) { return flat(cell(x, state, drop)); };
+    const Tensor dropped = with(broadcast_to(mask, state.all[0].shape())), free = with({});
+    CHECK(distance(with(ones(state.all[0].shape())), free) == 0);
+    CHECK(distance(dropped, free) > 1e-3);
+    for (auto& [name, p] : cell.named_parameters()) {
+      if (name == "weight_hh") p.assign(p * mask);
+    }
+    CHECK(distance(with({}), dropped) < 1e-14);
   });
 }
 
