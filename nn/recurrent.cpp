@@ -55,10 +55,7 @@ Tensor RecurrentBase::merged(const Tensor& forward, const Tensor& backward) cons
 
 void RecurrentBase::add_residual(const Steps& steps, std::vector<Tensor>& outputs) const {
   if (steps.x[0].size(1) != outputs[0].size(1)) return;
-  for (size_t t = 0; t < outputs.size(); ++t) {
-    const Tensor& x = steps.x[t];
-    outputs[t] = outputs[t] + (steps.masked(t) ? where(steps.mask[t], x, 0.0) : x);
-  }
+  for (size_t t = 0; t < outputs.size(); ++t) outputs[t] = outputs[t] + steps.x[t];
 }
 
 }  // namespace reel::nn

@@ -51,7 +51,7 @@ class RecurrentBase : public Module {
   void draw_masks(Steps& steps, std::span<Tensor* const> state) const;
   Steps dropped_between(const Steps& steps) const;  // layers
   Tensor merged(const Tensor& forward, const Tensor& backward) const;
-  // outputs += x, where steps count.
+  // outputs += x, which is zero where steps do not count.
   void add_residual(const Steps& steps, std::vector<Tensor>& outputs) const;
 
   RecurrentOptions options_;

@@ -6,24 +6,36 @@ namespace reel::nn {
 
 namespace {
 
-// Only steps beyond the shortest row need a mask.
-void mask_by_lengths(Steps& steps, const std::vector<int64_t>& lengths, int64_t batch) {
-  const auto time = static_cast<int64_t>(steps.x.size());
-  if (static_cast<int64_t>(lengths.size()) != batch) {
-    fail("[Recurrent] {} lengths for a batch of {}: want one each", lengths.size(), batch);
+// Which steps count, in x's layout [time, batch] or [batch, time]; undefined where all do.
+Tensor counts_of(const Valid& valid, const Shape& shape, int time_axis) {
+  const int64_t time = shape[time_axis], batch = shape[1 - time_axis];
+  const Shape want{shape[0], shape[1]};
+  if (!valid.lengths.empty() && valid.mask.defined())
+    fail("[Recurrent] lengths and a mask: want one of them");
+  if (valid.mask.defined()) {
+    if (!(valid.mask.shape() == want) || valid.mask.dtype() != DType::boolean) {
+      fail("[Recurrent] a mask of {} {}: want bool {}", name_of(valid.mask.dtype()), valid.mask.shape(),
+           want);
+    }
+    return valid.mask;
   }
-  for (int64_t length : lengths) {
+  if (valid.lengths.empty()) return {};
+  if (static_cast<int64_t>(valid.lengths.size()) != batch) {
+    fail("[Recurrent] {} lengths for a batch of {}: want one each", valid.lengths.size(), batch);
+  }
+  for (const int64_t length : valid.lengths) {
     if (length < 0 || length > time) {
       fail("[Recurrent] a length of {}: want 0 to {}, the steps in x", length, time);
     }
   }
-  const int64_t shortest = *std::min_element(lengths.begin(), lengths.end());
-  steps.mask.resize(steps.x.size());
-  for (int64_t t = shortest; t < time; ++t) {
-    std::vector<bool> counts;
-    for (int64_t length : lengths) counts.push_back(t < length);
-    steps.mask[static_cast<size_t>(t)] = Tensor::from(counts, {batch, 1});
+  std::vector<bool> counts;
+  for (int64_t i = 0; i < want[0]; ++i) {
+    for (int64_t j = 0; j < want[1]; ++j) {
+      const int64_t t = time_axis == 0 ? i : j, row = time_axis == 0 ? j : i;
+      counts.push_back(t < valid.lengths[static_cast<size_t>(row)]);
+    }
   }
+  return Tensor::from(counts, want);
 }
 
 }  // namespace
@@ -33,22 +45,19 @@ Steps steps_of(const Tensor& x, const Valid& valid, bool batch_first) {
     fail("[Recurrent] x {}: want [{}, in]", x.shape(), batch_first ? "batch, time" : "time, batch");
   }
   const int time_axis = batch_first ? 1 : 0;
-  const int64_t time = x.size(time_axis), batch = x.size(1 - time_axis);
+  const int64_t time = x.size(time_axis);
   if (time == 0) fail("[Recurrent] x {}: want at least one step", x.shape());
+  const Tensor counts = counts_of(valid, x.shape(), time_axis);
+  // Behind a sequence's end may stand anything, NaN and infinity too, whose gradients zeros do not cancel.
+  const Tensor clean = counts.defined() ? where(unsqueeze(counts, 2), x, 0.0) : x;
+  // Only steps beyond the shortest row need a mask.
+  const int64_t first =
+      valid.lengths.empty() ? 0 : *std::min_element(valid.lengths.begin(), valid.lengths.end());
   Steps steps;
-  for (int64_t t = 0; t < time; ++t) steps.x.push_back(select(x, time_axis, t));
-  if (!valid.lengths.empty() && valid.mask.defined())
-    fail("[Recurrent] lengths and a mask: want one of them");
-  if (!valid.lengths.empty()) mask_by_lengths(steps, valid.lengths, batch);
-  if (valid.mask.defined()) {
-    const Shape want{x.size(0), x.size(1)};
-    if (!(valid.mask.shape() == want) || valid.mask.dtype() != DType::boolean) {
-      fail("[Recurrent] a mask of {} {}: want bool {}", name_of(valid.mask.dtype()), valid.mask.shape(),
-           want);
-    }
-    for (int64_t t = 0; t < time; ++t) {
-      steps.mask.push_back(unsqueeze(select(valid.mask, time_axis, t), 1));
-    }
+  for (int64_t t = 0; t < time; ++t) {
+    steps.x.push_back(select(clean, time_axis, t));
+    if (!counts.defined()) continue;
+    steps.mask.push_back(t < first ? Tensor() : unsqueeze(select(counts, time_axis, t), 1));
   }
   return steps;
 }

@@ -59,9 +59,10 @@ State choose(const Tensor& mask, State now, const State& before) {
 struct Steps {
   std::vector<Tensor> x;          // [batch, in] each
   std::vector<Tensor> mask = {};  // [batch, 1] each, bool: which rows count; undefined: every row
-  std::vector<Tensor> target =
-      {};            // teacher forcing: what the next step sees instead of what the cell showed
-  Tensor drop = {};  // variational dropout: factors of h in the cell's products, the same at every step
+  // Teacher forcing: what the next step sees instead of what the cell showed.
+  std::vector<Tensor> target = {};
+  // Variational dropout: factors of h in the cell's products [batch, hidden], the same at every step.
+  Tensor drop = {};
   // Zoneout (Krueger et al. 2016): how much of the state's parts, the first so many, stays as it was.
   std::vector<std::vector<Tensor>> keep = {};
 
@@ -76,7 +77,7 @@ struct Valid {
   Tensor mask = {};
 };
 
-// Cuts x [time, batch, in] (or [batch, time, in]) into steps.
+// Cuts x [time, batch, in] (or [batch, time, in]) into steps. Rows that do not count become zeros.
 Steps steps_of(const Tensor& x, const Valid& valid = {}, bool batch_first = false);
 
 // The steps in teacher forcing: targets [time, batch, out], or batch first.

@@ -119,12 +119,15 @@ TEST_CASE("layers: padding changes nothing, and a permuted batch gives the permu
       return all;
     };
     const Tensor x = normal({4, 3, 4}).requires_grad_();
-    const Tensor other = detach(where(counts, x, 1e3)).requires_grad_();
+    const Tensor other = detach(where(counts, x, 1e3)).requires_grad_(),
+                 poison = detach(where(counts, x, NAN)).requires_grad_();
     const Tensors want = run(x, {.lengths = lengths}), got = run(other, {.lengths = lengths}),
-                  masked = run(other, {.mask = mask});
+                  masked = run(other, {.mask = mask}), unhurt = run(poison, {.lengths = lengths});
     for (size_t k = 0; k < want.size(); ++k) {
       CHECK(distance(got[k], want[k]) == 0);
       CHECK(distance(masked[k], want[k]) < 1e-13);
+      CHECK(distance(unhurt[k], want[k]) == 0);
+      CHECK(std::isfinite(sum(unhurt[k]).item()));
     }
     const Tensor y = want[want.size() - 2];
     CHECK(sum(abs(where(counts, 0.0, y))).item() == 0);
@@ -351,6 +354,22 @@ TEST_CASE("layers: dropout between layers draws at each step, or once for a sequ
     CHECK(distance(nn::Recurrent<Echo>({}, 20, 20, {.dropout = 0.4, .variational = variational})(x).output,
                    x) == 0);
   }
+}
+
+TEST_CASE("layers: dropout of inputs with one mask for all of time") {
+  const DefaultDType f64(DType::f64);
+  manual_seed(6);
+  nn::Dropout drop({}, 0.4, 0);
+  const Tensor x = ones({40, 10, 20});
+  const Zeros z = zeros_of(drop(x));
+  CHECK(z.always > 50);
+  CHECK(z.always < 110);
+  CHECK(z.sometimes == 0);
+  CHECK(amax(drop(x)).item() == doctest::Approx(1 / 0.6));
+  CHECK(zeros_of(transpose(nn::Dropout({}, 0.4, -2)(transpose(x, 0, 1)), 0, 1)).sometimes == 0);
+  CHECK_THROWS_AS(nn::Dropout({}, 0.4, 3)(x), Error);
+  drop.eval();
+  CHECK(distance(drop(x), x) == 0);
 }
 
 TEST_CASE("layers: recurrent dropout hides units of h from the products, and the state keeps them") {
