@@ -105,7 +105,10 @@ template <class State>
 State zoned_out(const std::vector<Tensor>& keep, State now, const State& before) {
   auto old = parts(const_cast<State&>(before));
   auto to = parts(now);
-  for (size_t k = 0; k < keep.size(); ++k) *to.at(k) = keep[k] * *old[k] + (1 - keep[k]) * *to[k];
+  if (keep.size() > to.size()) {
+    fail("[unroll] zoneout of {} parts of a state of {}: want at most as many", keep.size(), to.size());
+  }
+  for (size_t k = 0; k < keep.size(); ++k) *to[k] = keep[k] * *old[k] + (1 - keep[k]) * *to[k];
   return now;
 }
 
@@ -123,7 +126,7 @@ Unrolled<typename Cell::State> unroll(const Cell& cell, const Steps& steps, type
   for (size_t k = 0; k < steps.x.size(); ++k) {
     const size_t t = reverse ? steps.x.size() - 1 - k : k;
     auto next = step(cell, steps.x[t], result.state, steps.drop);
-    if (!steps.keep.empty()) next = zoned_out(steps.keep[t], std::move(next), result.state);
+    if (t < steps.keep.size()) next = zoned_out(steps.keep[t], std::move(next), result.state);
     result.outputs[t] = shown(next);
     if (steps.taught(t)) *parts(next)[0] = steps.target[t];
     if (steps.masked(t)) {

@@ -311,6 +311,12 @@ TEST_CASE("convert: a layer of a stack goes to ONNX and to Keras, with one bias 
   nn::LSTM two({}, kIn, kHidden);
   const auto joint = nn::weights_of(nn::CellKind::lstm, two.state_dict());
   CHECK(distance(ours(joint, x, nn::Bias::one), two(x).output) < 1e-14);
+  CHECK(distance(keras(nn::to_keras(joint), x), two(x).output) < 1e-14);
+  const nn::CellOptions before{.reset_after = false};
+  nn::GRU textbook({}, kIn, kHidden, {.cell = before});
+  const auto gru = nn::weights_of(nn::CellKind::gru, textbook.state_dict(), {.cell = before});
+  CHECK(distance(keras(nn::to_keras(gru), x), textbook(x).output) < 1e-14);
+  CHECK(distance(onnx(nn::to_onnx(gru), x), textbook(x).output) < 1e-14);
 }
 
 TEST_CASE("convert: what has no counterpart is refused") {

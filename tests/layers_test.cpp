@@ -439,6 +439,11 @@ TEST_CASE("layers: what cannot be is refused with a sentence") {
   CHECK_THROWS_WITH_AS(nn::GRU({}, 3, 4, {.recurrent_dropout = NAN}),
                        doctest::Contains("recurrent_dropout nan"), Error);
   CHECK_THROWS_WITH_AS(nn::GRU({}, 3, 4, {.num_layers = 0}), doctest::Contains("num_layers 0"), Error);
+  const nn::GRUCell gru({}, 3, 4);
+  nn::Steps steps = nn::steps_of(zeros({1, 1, 3}));
+  steps.keep = {{zeros({1, 1}), zeros({1, 1})}};
+  CHECK_THROWS_WITH_AS(nn::unroll(gru, steps, gru.initial(1)), doctest::Contains("2 parts of a state of 1"),
+                       Error);
   const nn::Tree twice{{{}, {0, 0}}}, late{{{1}, {}}};
   const nn::RecursiveCell cell({}, 2, 2);
   const Tensors x{zeros({1, 2}), {}};
