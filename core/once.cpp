@@ -141,6 +141,8 @@ const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
   t.autocast = tape.autocast;
   try {
     record_body(tape, in, t);
+  } catch (const LooksAtValue&) {
+    t.made = nullptr;
   } catch (...) {
     traces.pop_back();
     throw;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/once.h"
 #include "ops/ops.h"
 
 namespace reel::nn {
@@ -118,22 +119,62 @@ struct Unrolled {
   State state;                  // after each row's last step
 };
 
+// A cell that is to be asked at every step says `static constexpr bool every_step = true`.
+template <class Cell>
+concept EveryStep = requires {
+  requires Cell::every_step;
+};
+
+// One step of a cell with all that goes on around it, as a function of tensors: x, the state's parts, the
+// factors of dropout, how much is kept of the parts, the mask; the last three where there are some. Gives the
+// parts of the next state, then what is shown.
+template <class Cell>
+Tensors whole_step(const Cell& cell, const Steps& steps, typename Cell::State before, const Tensors& in) {
+  size_t next_in = 1;
+  for (Tensor* part : parts(before)) *part = in[next_in++];
+  const Tensor drop = steps.drop.defined() ? in[next_in++] : Tensor();
+  std::vector<Tensor> keep;
+  if (!steps.keep.empty()) {
+    for (size_t k = 0; k < steps.keep[0].size(); ++k) keep.push_back(in[next_in++]);
+  }
+  auto now = step(cell, in[0], before, drop);
+  if (!keep.empty()) now = zoned_out(keep, std::move(now), before);
+  Tensor output = shown(now);
+  if (next_in < in.size()) {
+    now = choose(in[next_in], std::move(now), before);
+    output = where(in[next_in], output, 0.0);
+  }
+  Tensors out;
+  for (const Tensor* part : parts(now)) out.push_back(*part);
+  out.push_back(std::move(output));
+  return out;
+}
+
 // Runs a cell over the steps, from the last to the first if `reverse`. A masked row keeps its state.
+//
+// The cell is recorded once and planned as a recurrence (core/once.h): it has to be a function of its
+// arguments and its parameters, which are read at the first step.
 template <class Cell>
 Unrolled<typename Cell::State> unroll(const Cell& cell, const Steps& steps, typename Cell::State state,
                                       bool reverse = false) {
   Unrolled<typename Cell::State> result{std::vector<Tensor>(steps.x.size()), std::move(state)};
+  const auto function = [&](const Tensors& in) { return whole_step(cell, steps, result.state, in); };
+  const Once recorded(function);
   for (size_t k = 0; k < steps.x.size(); ++k) {
     const size_t t = reverse ? steps.x.size() - 1 - k : k;
-    auto next = step(cell, steps.x[t], result.state, steps.drop);
-    if (t < steps.keep.size()) next = zoned_out(steps.keep[t], std::move(next), result.state);
-    result.outputs[t] = shown(next);
-    if (steps.taught(t)) *parts(next)[0] = steps.target[t];
-    if (steps.masked(t)) {
-      next = choose(steps.mask[t], std::move(next), result.state);
-      result.outputs[t] = where(steps.mask[t], result.outputs[t], 0.0);
+    Tensors in{steps.x[t]};
+    for (const Tensor* part : parts(result.state)) in.push_back(*part);
+    if (steps.drop.defined()) in.push_back(steps.drop);
+    if (t < steps.keep.size()) in.insert(in.end(), steps.keep[t].begin(), steps.keep[t].end());
+    if (steps.masked(t)) in.push_back(steps.mask[t]);
+    const Tensors out = EveryStep<Cell> || steps.x.size() == 1 ? function(in) : recorded(in);
+    size_t next = 0;
+    for (Tensor* part : parts(result.state)) *part = out[next++];
+    result.outputs[t] = out[next];
+    if (steps.taught(t)) {
+      Tensor& seen = *parts(result.state)[0];
+      seen = steps.masked(t) ? where(steps.mask[t], steps.target[t], in[1]) : steps.target[t];
     }
-    result.state = std::move(next);
   }
   return result;
 }
