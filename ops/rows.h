@@ -19,7 +19,7 @@ inline MaxAndSum max_and_sum_of_exp(const float* x, int64_t n) {
 }
 
 inline void scale(float* x, float factor, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) x[i] *= factor;
+  simd::affine(x, 0, factor, x, static_cast<size_t>(n));
 }
 
 }  // namespace reel

@@ -208,6 +208,22 @@ float SumOfExp(const float* a, float shift, size_t n) {
   return total;
 }
 
+float SumOfSquares(const float* a, float shift, size_t n) {
+  const D d;
+  const V off = hn::Set(d, shift);
+  float total = sum_of(n, [&](V s, size_t i) HWY_ATTR {
+    const V x = hn::Sub(hn::LoadU(d, a + i), off);
+    return hn::MulAdd(x, x, s);
+  });
+  for (size_t i = n - n % hn::Lanes(d); i < n; ++i) total += (a[i] - shift) * (a[i] - shift);
+  return total;
+}
+
+void Affine(const float* a, float shift, float factor, float* out, size_t n) {
+  map1(a, out, n,
+       [=](D d, V x) HWY_ATTR { return hn::Mul(hn::Sub(x, hn::Set(d, shift)), hn::Set(d, factor)); });
+}
+
 const char* Target() { return hwy::TargetName(HWY_TARGET); }
 
 }  // namespace reel::simd::HWY_NAMESPACE
@@ -226,6 +242,8 @@ HWY_EXPORT(RowTimesTransposed);
 HWY_EXPORT(ExpShifted);
 HWY_EXPORT(ExpTimes);
 HWY_EXPORT(SumOfExp);
+HWY_EXPORT(SumOfSquares);
+HWY_EXPORT(Affine);
 HWY_EXPORT(Target);
 
 float sum(const float* a, size_t n) { return HWY_DYNAMIC_DISPATCH(Sum)(a, n); }
@@ -250,6 +268,12 @@ void exp_times(const float* a, float shift, float factor, float* out, size_t n) 
 }
 float sum_of_exp(const float* a, float shift, size_t n) {
   return HWY_DYNAMIC_DISPATCH(SumOfExp)(a, shift, n);
+}
+float sum_of_squares(const float* a, float shift, size_t n) {
+  return HWY_DYNAMIC_DISPATCH(SumOfSquares)(a, shift, n);
+}
+void affine(const float* a, float shift, float factor, float* out, size_t n) {
+  HWY_DYNAMIC_DISPATCH(Affine)(a, shift, factor, out, n);
 }
 const char* target() { return HWY_DYNAMIC_DISPATCH(Target)(); }
 

@@ -22,6 +22,9 @@ float sum_of_exp(const float* a, float shift, size_t n);  // of exp(a - shift)
 void exp_times(const float* a, float shift, float factor, float* out,
                size_t n);  // out = exp(a - shift) factor
 
+float sum_of_squares(const float* a, float shift, size_t n);                   // of a - shift
+void affine(const float* a, float shift, float factor, float* out, size_t n);  // out = (a - shift) factor
+
 const char* target();  // what was chosen, "AVX3" and so on
 
 }  // namespace reel::simd

@@ -1,5 +1,6 @@
 #include "core/plan/recurrence/recurrence.h"
 
+#include <algorithm>
 #include <list>
 #include <unordered_map>
 
@@ -58,6 +59,11 @@ Schedule::Schedule(std::span<const int64_t> words) {
 // ---- Recurrences: equal ones are one op ----
 
 Recurrence::~Recurrence() = default;
+
+int64_t Recurrence::width(size_t output) const {
+  const Shape& shape = body.graph.shape(body.outputs[output]);
+  return shape.numel() / std::max<int64_t>(shape[0], 1);
+}
 
 int64_t Recurrence::offset(size_t output, int64_t row_count) const {
   int64_t columns = 0;

@@ -51,7 +51,7 @@ struct Recurrence {
   mutable std::optional<const Recurrence*> kept;             // with what its gradient needs; null: impossible
 
   size_t shared() const { return body.graph.leaves.size() - rows - reads; }
-  int64_t width(size_t output) const { return body.graph.shape(body.outputs[output])[1]; }
+  int64_t width(size_t output) const;                      // elements of a row
   int64_t offset(size_t output, int64_t row_count) const;  // in elements of the result
   DType dtype() const { return body.graph.dtype(body.outputs[0]); }
   ~Recurrence();

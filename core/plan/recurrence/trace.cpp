@@ -31,12 +31,20 @@ class Tracing {
     record_forward();
     record_gradient();
     read();
-    if (!missing.empty()) return std::move(gradient_);
+    if (!missing.empty() || !early.empty()) return std::move(gradient_);
     cut();
     return std::move(gradient_);
   }
 
   std::vector<Id> missing;  // of the body: read by the gradient, and no output
+  // What the gradient makes of the forward pass's values alone, and would read less of than of these: better
+  // made by the forward pass. Inputs are the body's.
+  struct Early {
+    GraphNode node;
+    Floats floats;
+    std::vector<Id> in;
+  };
+  std::vector<Early> early;
 
  private:
   const Graph& graph() const { return r_.body.graph; }
@@ -111,11 +119,43 @@ class Tracing {
     return n->op->view || shared_[graph().node_of(id)] || n->dtype != r_.dtype();
   }
 
+  // A node of the gradient that the forward pass has made as well is that one.
+  void find_twins(const std::vector<Node*>& nodes) {
+    for (Node* n : nodes) {
+      if (forward_.contains(n) || from_.contains(n) || n->op->view) continue;
+      for (const auto& [other, id] : std::vector(forward_.begin(), forward_.end())) {
+        if (other->op == n->op && other->attrs.i == n->attrs.i && other->attrs.f == n->attrs.f && !n->list &&
+            other->inputs == n->inputs && std::equal(n->in, n->in + n->inputs, other->in)) {
+          forward_[n] = id;
+        }
+      }
+    }
+  }
+
+  // Whether the forward pass should make a node of the gradient: it needs values of that pass alone, a pass
+  // over them for a smaller result.
+  bool better_early(const Node* n) const {
+    if (n->op->view || n->op->kind == Kind::pointwise || !n->op->row_by_row || n->list) return false;
+    int64_t read = 0;
+    for (uint32_t k = 0; k < n->inputs; ++k) {
+      if (!forward_.contains(n->in[k])) return false;
+      read += n->in[k]->shape.numel();
+    }
+    return n->shape.numel() < read && n->dtype == r_.dtype();
+  }
+
+  void note_early(const Node* n) {
+    Early e{{.op = n->op, .i = n->attrs.i, .dtype = n->dtype, .shape = n->shape}, n->attrs.f, {}};
+    for (uint32_t k = 0; k < n->inputs; ++k) e.in.push_back(forward_.at(n->in[k]));
+    early.push_back(std::move(e));
+  }
+
   void read() {
     std::vector<Node*> nodes;
     for (Node* n : tape_.pending()) {
       if (n) nodes.push_back(n);
     }
+    find_twins(nodes);
     std::unordered_map<const Node*, bool> needed;
     for (const Tensor& sum : sums_) {
       if (sum.defined()) needed[sum.node()] = true;
@@ -133,6 +173,10 @@ class Tracing {
     for (size_t k = nodes.size(); k-- > 0;) {
       Node* n = nodes[k];
       if (!needed.contains(n) || kept(n) || from_.contains(n)) continue;
+      if (better_early(n)) {
+        note_early(n);
+        continue;
+      }
       made.push_back(n);
       for (uint32_t i = 0; i < n->inputs; ++i) needed[n->in[i]] = true;
     }
@@ -147,7 +191,7 @@ class Tracing {
       if (at == r_.body.outputs.end()) missing.push_back(id);
       leaf(n, {From::kept, static_cast<size_t>(at - r_.body.outputs.begin())});
     }
-    if (!missing.empty()) return;
+    if (!missing.empty() || !early.empty()) return;
     std::sort(leaves.begin(), leaves.end(), [](const auto& a, const auto& b) {
       return std::tuple(a.second.what, a.second.index, a.second.slot) <
              std::tuple(b.second.what, b.second.index, b.second.slot);
@@ -255,10 +299,16 @@ const Recurrence* with_kept(const Recurrence& plain) {
   const Recurrence* r = &plain;
   Tracing first(plain, key);
   std::unique_ptr<Gradient> gradient = first.run();
-  if (!first.missing.empty()) {
+  if (!first.missing.empty() || !first.early.empty()) {
     Body body = plain.body;
     body.words.clear();
     body.outputs.insert(body.outputs.end(), first.missing.begin(), first.missing.end());
+    for (Tracing::Early& e : first.early) {
+      e.node.floats = static_cast<int32_t>(body.floats.size());
+      body.floats.push_back(e.floats);
+      body.outputs.push_back(body.graph.add(e.node, e.in));
+      body.requires_grad.push_back(false);
+    }
     identify(body);
     r = intern(std::move(body), plain.rows, plain.reads, plain.own);
     if (!r) return nullptr;
