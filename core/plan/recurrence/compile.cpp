@@ -21,7 +21,7 @@ Graph widened(const Recurrence& r, int64_t rows) {
     graph.leaves[k].strides = row_major(graph.leaves[k].shape);
   }
   for (size_t k = 0; k < graph.nodes.size(); ++k) {
-    if (grouping.way(k) != Way::constant) graph.nodes[k].shape[0] = rows;
+    if (grouping.way(k) == Way::light || grouping.way(k) == Way::heavy) graph.nodes[k].shape[0] = rows;
   }
   for (size_t j = 0; j < r.body.outputs.size(); ++j) {
     graph.results.push_back({static_cast<int32_t>(j), r.body.outputs[j]});
@@ -93,6 +93,12 @@ class Compiling {
   // An output lies where the caller wants it, or is copied there.
   void hand_out(const Result& result) {
     const auto output = static_cast<size_t>(result.pending);
+    if (r_.total(output)) {
+      const auto total = static_cast<size_t>(plan().values[static_cast<size_t>(result.id)].root);
+      plan().roots[total].lasts = true;
+      made_->totals.push_back({output, result.id});
+      return;
+    }
     const PlannedValue v = plan().values[static_cast<size_t>(result.id)];
     auto root = static_cast<size_t>(v.root);
     const int64_t bytes = v.shape.numel() * static_cast<int64_t>(size_of(v.dtype));
@@ -124,10 +130,13 @@ class Compiling {
     std::vector<bool> rows(plan().values.size(), false);
     for (size_t k = 0; k < graph.leaves.size(); ++k) rows[k] = k < r_.body.arguments;
     for (size_t k = 0; k < graph.nodes.size(); ++k) {
-      for (Id id : graph.in(graph.nodes[k])) {
+      const GraphNode& n = graph.nodes[k];
+      if (n.shape.rank() == 0 || n.shape[0] != made_->capacity) continue;
+      for (Id id : graph.in(n)) {
         if (rows[static_cast<size_t>(id)]) rows[static_cast<size_t>(graph.id_of(k))] = true;
       }
     }
+    for (const Compiled::Total& total : made_->totals) rows[static_cast<size_t>(total.value)] = false;
     const size_t known = graph.leaves.size() + graph.nodes.size();
     made_->by_rows.assign(plan().operands.size(), false);
     for (size_t s = 0; s < plan().steps.size(); ++s) {

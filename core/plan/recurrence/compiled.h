@@ -28,6 +28,12 @@ struct Recurrence::Compiled {
   std::vector<bool> by_rows;        // of the plan's operands: whether their first axis is rows
   std::vector<size_t> once, level;  // steps: made once, made at every level
   std::vector<int64_t> read_bytes;  // of reads: a row's
+  // Sums over the rows of a level, to be added up: an output and the plan's value.
+  struct Total {
+    size_t output;
+    Id value;
+  };
+  std::vector<Total> totals;
 };
 
 std::unique_ptr<Recurrence::Compiled> compile(const Recurrence& r, int64_t capacity);

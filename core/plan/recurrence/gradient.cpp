@@ -40,8 +40,7 @@ class Backward {
   using Run = Schedule::Run;
 
   Tensor part(size_t output) {
-    Shape shape = r_.body.graph.shape(r_.body.outputs[output]);
-    shape[0] = schedule_.rows;
+    const Shape shape = r_.shape(output, schedule_.rows);
     const int64_t begin = r_.offset(output, schedule_.rows);
     return reshaped(slice(g_.y(), 0, begin, begin + shape.numel()), shape);
   }
@@ -51,9 +50,8 @@ class Backward {
     cotangents_.resize(r_.own);
     const Node* sum = g_.dy.node();
     for (size_t j = 0; j < r_.own; ++j) {
-      const int64_t begin = r_.offset(j, schedule_.rows), size = r_.width(j) * schedule_.rows;
-      Shape shape = r_.body.graph.shape(r_.body.outputs[j]);
-      shape[0] = schedule_.rows;
+      const Shape shape = r_.shape(j, schedule_.rows);
+      const int64_t begin = r_.offset(j, schedule_.rows), size = shape.numel();
       if (sum->op != &accumulate_op) {
         cotangents_[j] = reshaped(slice(g_.dy, 0, begin, begin + size), shape);
         continue;
@@ -203,16 +201,13 @@ class Backward {
       }
     }
     for (const Tensor& t : held) in.emplace_back(t);
-    int64_t columns = 0;
-    for (size_t j = 0; j < inner.body.outputs.size(); ++j) columns += inner.width(j);
     const Tensor flat = record(inner.op, in,
                                {.attrs = {},
-                                .shape = {columns * schedule_.rows},
+                                .shape = {inner.size(schedule_.rows)},
                                 .dtype = inner.dtype(),
                                 .list = backwards.words()});
     for (size_t j = 0; j < split.outputs.size(); ++j) {
-      Shape shape = body.graph.shape(split.outputs[j]);
-      shape[0] = schedule_.rows;
+      const Shape shape = inner.shape(j, schedule_.rows);
       const int64_t begin = inner.offset(j, schedule_.rows);
       values_[static_cast<size_t>(split.outputs[j])] =
           reshaped(slice(flat, 0, begin, begin + shape.numel()), shape);

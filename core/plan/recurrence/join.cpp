@@ -78,17 +78,14 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
                     calls.row[static_cast<size_t>(from.call)], calls.rows[k]});
     }
   }
-  int64_t columns = 0;
-  for (size_t j = 0; j < r.body.outputs.size(); ++j) columns += r.width(j);
   const Id flat = to_.add({.op = &r.op,
                            .origin = call.origin,
                            .dtype = r.dtype(),
                            .cut = call.cut,
-                           .shape = {columns * schedule.rows}},
+                           .shape = {r.size(schedule.rows)}},
                           in, schedule.words());
   for (size_t j = 0; j < cut.split.outputs.size(); ++j) {
-    Shape shape = call.op->body->graph.shape(cut.split.outputs[j]);
-    shape[0] = schedule.rows;
+    const Shape shape = r.shape(j, schedule.rows);
     values[static_cast<size_t>(cut.split.outputs[j])] =
         stretch(flat, r.offset(j, schedule.rows), shape, call);
   }

@@ -1,9 +1,9 @@
 #include "core/plan/recurrence/recurrence.h"
 
-#include <algorithm>
 #include <list>
 #include <unordered_map>
 
+#include "core/plan/grouping.h"
 #include "core/plan/recurrence/compiled.h"
 #include "core/plan/recurrence/gradient.h"
 #include "core/structural.h"
@@ -60,15 +60,16 @@ Schedule::Schedule(std::span<const int64_t> words) {
 
 Recurrence::~Recurrence() = default;
 
-int64_t Recurrence::width(size_t output) const {
-  const Shape& shape = body.graph.shape(body.outputs[output]);
-  return shape.numel() / std::max<int64_t>(shape[0], 1);
+Shape Recurrence::shape(size_t output, int64_t row_count) const {
+  Shape shape = body.graph.shape(body.outputs[output]);
+  if (!total(output)) shape[0] = row_count;
+  return shape;
 }
 
 int64_t Recurrence::offset(size_t output, int64_t row_count) const {
-  int64_t columns = 0;
-  for (size_t k = 0; k < output; ++k) columns += width(k);
-  return columns * row_count;
+  int64_t elements = 0;
+  for (size_t k = 0; k < output; ++k) elements += shape(k, row_count).numel();
+  return elements;
 }
 
 const Recurrence* intern(Body body, size_t rows, size_t reads, size_t own) {
@@ -90,6 +91,11 @@ const Recurrence* intern(Body body, size_t rows, size_t reads, size_t own) {
   r.rows = rows;
   r.reads = reads;
   r.own = own;
+  Grouping grouping(r.body);
+  grouping.find_ways();
+  for (Id id : r.body.outputs) {
+    r.totals.push_back(r.body.graph.is_node(id) && grouping.way(r.body.graph.node_of(id)) == Way::alone);
+  }
   r.op.name = "recurrence";
   r.op.doc = "a body over many rows, level by level; the outputs one after another; made by the planner";
   r.op.vjp = recurrence_vjp;

@@ -37,10 +37,11 @@ void append(std::vector<Schedule::Run>& runs,
             const Schedule::Run& run);  // joined with the last if it goes on
 
 // Inputs of a call: values with one row for each row of the recurrence, values that all rows share, sources
-// of rows. Its result is flat: the outputs, [rows, width] each, one after another.
+// of rows. Its result is flat: the outputs one after another, [rows, ..] each or a sum over all rows.
 struct Recurrence {
   Body body;  // leaves: rows, then reads, then what is shared
   size_t rows = 0, reads = 0;
+  std::vector<bool> totals;  // of outputs: summed over all rows
   size_t own = 0;  // of the outputs: those that were asked for; what follows is kept for the gradient
   Op op;
 
@@ -51,8 +52,10 @@ struct Recurrence {
   mutable std::optional<const Recurrence*> kept;             // with what its gradient needs; null: impossible
 
   size_t shared() const { return body.graph.leaves.size() - rows - reads; }
-  int64_t width(size_t output) const;                      // elements of a row
+  bool total(size_t output) const { return totals[output]; }
+  Shape shape(size_t output, int64_t row_count) const;
   int64_t offset(size_t output, int64_t row_count) const;  // in elements of the result
+  int64_t size(int64_t row_count) const { return offset(body.outputs.size(), row_count); }
   DType dtype() const { return body.graph.dtype(body.outputs[0]); }
   ~Recurrence();
 };

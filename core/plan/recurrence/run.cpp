@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/kernels/parallel.h"
+#include "core/kernels/simd.h"
 #include "core/plan/explain.h"
 #include "core/plan/recurrence/compiled.h"
 #include "core/plan/run.h"
@@ -45,7 +46,8 @@ class Running {
     for (size_t s : c_.once) thread.step(c_.plan->steps[s], -1);
   }
 
-  void levels(const Share& share, bool first) {
+  // `sums`: room for the totals, zero.
+  void levels(const Share& share, bool first, std::byte* sums) {
     const Compiled& c = c_;
     int64_t gathered = 0;
     for (int64_t bytes : c.read_bytes) gathered += bytes * c.capacity + 64;
@@ -57,6 +59,22 @@ class Running {
       if (level.begin == level.end) continue;
       thread.place(level, true);
       for (size_t s : c.level) thread.step(c.plan->steps[s], level.end - level.begin);
+      thread.add_totals(sums);
+    }
+  }
+
+  // In `threads` rooms one behind another; then their sum in the result.
+  int64_t totals_bytes() const {
+    int64_t bytes = 0;
+    for (const Compiled::Total& total : c_.totals) bytes += size_of_total(total);
+    return bytes;
+  }
+  void write_totals(const std::byte* sums, int threads) const {
+    for (const Compiled::Total& total : c_.totals) {
+      const int64_t bytes = size_of_total(total);
+      std::memset(output(total.output), 0, static_cast<size_t>(bytes));
+      for (int t = 0; t < threads; ++t) add(output(total.output), sums + t * totals_bytes(), bytes);
+      sums += bytes;
     }
   }
 
@@ -109,6 +127,14 @@ class Running {
                         rows < 0 ? 1 : static_cast<double>(rows) / static_cast<double>(all_.c_.capacity));
     }
 
+    void add_totals(std::byte* sums) {
+      for (const Compiled::Total& total : all_.c_.totals) {
+        const PlannedValue& v = plan_.values[static_cast<size_t>(total.value)];
+        all_.add(sums, base_[static_cast<size_t>(v.root)] + v.offset, all_.size_of_total(total));
+        sums += all_.size_of_total(total);
+      }
+    }
+
    private:
     // The rows that read p sees: where they lie if together, else copied together.
     std::byte* find(size_t p, Schedule::Level level, std::byte* room) {
@@ -143,6 +169,19 @@ class Running {
     std::vector<std::byte*> base_, found_;
     std::vector<size_t> at_;
   };
+
+  int64_t size_of_total(const Compiled::Total& total) const {
+    return r_.shape(total.output, 0).numel() * static_cast<int64_t>(size_of(e_.out.dtype));
+  }
+  void add(std::byte* to, const std::byte* from, int64_t bytes) const {
+    if (e_.out.dtype == DType::f32) {
+      return simd::add_to(reinterpret_cast<float*>(to), reinterpret_cast<const float*>(from),
+                          static_cast<size_t>(bytes) / sizeof(float));
+    }
+    auto* sum = reinterpret_cast<double*>(to);
+    const auto* part = reinterpret_cast<const double*>(from);
+    for (size_t k = 0; k < static_cast<size_t>(bytes) / sizeof(double); ++k) sum[k] += part[k];
+  }
 
   std::byte* output(size_t k) const {
     return e_.out.data + r_.offset(k, schedule_.rows) * static_cast<int64_t>(size_of(e_.out.dtype));
@@ -225,10 +264,20 @@ void run_recurrence(const Exec& e) {
   const Compiled& compiled = compiled_for(r, most);
   Running running(e, schedule, compiled);
   running.once();
-  const int threads = threads_for(e.out.shape.numel() * 8);
-  const std::vector<Share> split = threads > 1 ? shares(r, schedule, threads) : std::vector<Share>();
-  if (split.empty()) return running.levels(schedule.levels, true);
-  run_on_threads(threads, [&](int t) { running.levels(split[static_cast<size_t>(t)], t == 0); });
+  const int most_threads = threads_for(e.out.shape.numel() * 8);
+  std::vector<Share> split = most_threads > 1 ? shares(r, schedule, most_threads) : std::vector<Share>();
+  const int threads = split.empty() ? 1 : most_threads;
+  const auto room = static_cast<size_t>(running.totals_bytes() * threads);
+  const Buffer sums(std::max<size_t>(room, 1));
+  std::memset(sums.data(), 0, room);
+  if (split.empty()) {
+    running.levels(schedule.levels, true, sums.data());
+  } else {
+    run_on_threads(threads, [&](int t) {
+      running.levels(split[static_cast<size_t>(t)], t == 0, sums.data() + t * running.totals_bytes());
+    });
+  }
+  running.write_totals(sums.data(), threads);
 }
 
 }  // namespace reel::plan

@@ -127,7 +127,10 @@ class Splitting {
       const bool late = std::any_of(in.begin(), in.end(), [&](Id i) {
         return graph_.is_node(i) && split_.outside[graph_.node_of(i)] == Split::Outside::after;
       });
-      if (state[k] || (depends_[static_cast<size_t>(id)] && feeds_[k])) {
+      const GraphNode& n = graph_.nodes[k];
+      const bool total = of(id) == Of::sum && n.op == &sum_to_op && graph_.is_node(in[0]) &&
+                         of(in[0]) == Of::row && split_.inside[graph_.node_of(in[0])];
+      if (total || state[k] || (depends_[static_cast<size_t>(id)] && feeds_[k])) {
         split_.inside[k] = true;
       } else if (of(id) == Of::sum || late || (depends_[static_cast<size_t>(id)] && heavy_[k])) {
         split_.outside[k] = Split::Outside::after;

@@ -306,6 +306,7 @@ const Recurrence* with_kept(const Recurrence& plain) {
     for (Tracing::Early& e : first.early) {
       e.node.floats = static_cast<int32_t>(body.floats.size());
       body.floats.push_back(e.floats);
+      e.node.shape[0] = body.graph.shape(e.in[0])[0];
       body.outputs.push_back(body.graph.add(e.node, e.in));
       body.requires_grad.push_back(false);
     }
