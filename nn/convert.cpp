@@ -62,9 +62,16 @@ Tensor joint_bias(const char* who, const LayerWeights& w, const LayerWeights::Di
   return d.bias_ih.defined() ? d.bias_ih + d.bias_hh : d.bias_hh;
 }
 
-void check_directions(const char* who, const LayerWeights& w) {
+bool known_activation(const std::string& name) {
+  return name == "tanh" || name == "relu" || name == "sigmoid" || name == "linear";
+}
+
+void check_layer(const char* who, const LayerWeights& w) {
   if (w.directions.empty() || w.directions.size() > 2) {
     fail("[{}] {} directions: want one or two", who, w.directions.size());
+  }
+  if (!known_activation(w.activation)) {
+    fail("[{}] an RNN with '{}': want tanh, relu, sigmoid or linear", who, w.activation);
   }
   for (const auto& d : w.directions) {
     if (!d.weight_ih.defined() || d.weight_ih.dim() != 2) fail("[{}] no weight_ih [gates hidden, in]", who);
@@ -93,13 +100,13 @@ CellOptions LayerWeights::cell() const {
 
 NamedTensors LayerWeights::state_dict(const CellOptions& target, int64_t layer) const {
   const char* who = "state_dict";
-  check_directions(who, *this);
+  check_layer(who, *this);
   if (kind == CellKind::gru && target.reset_after != reset_after) {
     fail("[{}] a GRU whose reset gate acts {} the product: want cells with reset_after = {}{}", who,
          reset_after ? "after" : "before", reset_after, reset_after ? "" : ", which PyTorch has not");
   }
   if (target.proj_size > 0) fail("[{}] cells with a projection: want none, these weights have none", who);
-  if (kind == CellKind::rnn && activation != "tanh" && !target.activation) {
+  if (kind == CellKind::rnn && (activation == "tanh") == static_cast<bool>(target.activation)) {
     fail("[{}] an RNN with {}: want cells with that activation", who, activation);
   }
   NamedTensors out;
@@ -124,11 +131,13 @@ NamedTensors LayerWeights::state_dict(const CellOptions& target, int64_t layer) 
 
 LayerWeights weights_of(CellKind kind, const NamedTensors& state, const LayerSource& source) {
   const char* who = "weights_of";
-  if (source.cell.activation && source.activation == "tanh") {
+  if (source.cell.activation && source.activation.empty()) {
     fail("[{}] an RNN with an activation of its own: want its name", who);
   }
   const std::map<std::string, Tensor> all(state.begin(), state.end());
-  LayerWeights out{.kind = kind, .reset_after = source.cell.reset_after, .activation = source.activation};
+  LayerWeights out{.kind = kind,
+                   .reset_after = source.cell.reset_after,
+                   .activation = source.activation.empty() ? "tanh" : source.activation};
   for (const char* direction : {"", "_reverse"}) {
     const auto find = [&](const char* name) {
       const auto found = all.find(fmt::format("{}{}_l{}{}", source.prefix, name, source.layer, direction));
@@ -150,7 +159,7 @@ LayerWeights weights_of(CellKind kind, const NamedTensors& state, const LayerSou
                               .bias_hh = find("bias_hh"),
                               .weight_ch = weight_ch});
   }
-  check_directions(who, out);
+  check_layer(who, out);
   return out;
 }
 
@@ -240,7 +249,7 @@ LayerWeights from_onnx(const OnnxLayer& layer) {
 
 OnnxLayer to_onnx(const LayerWeights& w) {
   const char* who = "to_onnx";
-  check_directions(who, w);
+  check_layer(who, w);
   const bool both = w.directions.size() == 2;
   if (both && w.merge != Merge::concat) {
     fail("[{}] two directions summed: want them side by side, as ONNX has them", who);
@@ -276,10 +285,7 @@ LayerWeights from_keras(const KerasLayer& layer) {
   if (kind != CellKind::rnn && layer.recurrent_activation != "sigmoid") {
     fail("[{}] recurrent_activation '{}': want sigmoid", who, layer.recurrent_activation);
   }
-  const std::vector<std::string> known{"tanh", "relu", "sigmoid", "linear"};
-  const bool usable = kind == CellKind::rnn
-                          ? std::find(known.begin(), known.end(), layer.activation) != known.end()
-                          : layer.activation == "tanh";
+  const bool usable = kind == CellKind::rnn ? known_activation(layer.activation) : layer.activation == "tanh";
   if (!usable) {
     fail("[{}] activation '{}' of a {}: want {}", who, layer.activation, layer.class_name,
          kind == CellKind::rnn ? "tanh, relu, sigmoid or linear" : "tanh");
@@ -319,7 +325,7 @@ LayerWeights from_keras(const KerasLayer& layer) {
 
 KerasLayer to_keras(const LayerWeights& w) {
   const char* who = "to_keras";
-  check_directions(who, w);
+  check_layer(who, w);
   const Order order = keras_order(w.kind);
   KerasLayer out{.class_name = w.kind == CellKind::rnn ? "SimpleRNN" : name_of(w.kind)};
   for (const auto& d : w.directions) {

@@ -35,15 +35,15 @@ struct LayerWeights {
   // How a cell must be made to compute the same: Recurrent<..>({}, in, hidden, {.cell = w.cell()}).
   CellOptions cell() const;
   // What load_state_dict takes, for layer `layer` of cells made so; these are PyTorch's own by default.
-  // Throws where cells so made compute something else.
+  // Throws where cells so made compute something else (of an activation that is set it believes the name).
   NamedTensors state_dict(const CellOptions& target = {}, int64_t layer = 0) const;
 };
 
 // What a state dict does not say of the cells that it belongs to.
 struct LayerSource {
   CellOptions cell = {};
-  std::string activation = "tanh";  // the name of cell.activation, for an RNN
-  PeepholeOptions peephole = {};  // of a PeepholeLSTMCell; only form graves, by units, with tanh, has a mate
+  std::string activation = {};    // the name of an RNN's cell.activation, where that is set
+  PeepholeOptions peephole = {};  // of a PeepholeLSTMCell; ONNX knows form graves, by units, with tanh
   int64_t layer = 0;
   std::string prefix = {};  // of the names: "encoder.lstm."
 };
@@ -57,8 +57,8 @@ struct OnnxLayer {
   Tensor B = {};                      // [directions, 2 gates hidden], or undefined
   Tensor P = {};                      // LSTM: [directions, 3 hidden] for i, o, f, or undefined
   std::string direction = "forward";  // forward, reverse, bidirectional
-  std::vector<std::string> activations =
-      {};                            // for each direction; empty: Sigmoid and Tanh, as in the textbooks
+  // For each direction; empty: Sigmoid and Tanh, as in the textbooks.
+  std::vector<std::string> activations = {};
   bool linear_before_reset = false;  // GRU: our reset_after
   bool input_forget = false;         // LSTM: f = 1 - i
   double clip = 0;                   // 0: none
@@ -69,8 +69,8 @@ OnnxLayer to_onnx(const LayerWeights& weights);
 // A layer SimpleRNN, LSTM or GRU of Keras, or Bidirectional around one.
 struct KerasLayer {
   std::string class_name;  // SimpleRNN, LSTM, GRU
-  std::vector<Tensor> weights =
-      {};  // get_weights(): kernel, recurrent_kernel, bias (if use_bias); then the backward one's
+  // get_weights(): kernel, recurrent_kernel, with use_bias bias; then the backward one's.
+  std::vector<Tensor> weights = {};
   bool bidirectional = false;
   std::string merge_mode = "concat";
   std::string activation = "tanh", recurrent_activation = "sigmoid";

@@ -422,6 +422,19 @@ TEST_CASE("convert: what has no counterpart is refused") {
   refused([&] { return nn::from_keras(rectified).state_dict(); },
           "an RNN with relu: want cells with that activation");
 
+  const auto plain = nn::from_keras(random_keras("SimpleRNN", false));
+  refused([&] { return plain.state_dict({.activation = reel::relu}); }, "an RNN with tanh: want cells");
+  refused(
+      [&] {
+        return nn::weights_of(nn::CellKind::rnn, plain.state_dict(), {.cell = {.activation = reel::relu}});
+      },
+      "want its name");
+  const auto named = nn::weights_of(nn::CellKind::rnn, plain.state_dict(),
+                                    {.cell = {.activation = reel::relu}, .activation = "relu"});
+  refused([&] { return nn::weights_of(nn::CellKind::rnn, plain.state_dict(), {.activation = "elu"}); },
+          "an RNN with 'elu'");
+  CHECK(nn::to_onnx(named).activations == std::vector<std::string>{"Relu"});
+
   // From ours to what they have not.
   nn::OnnxLayer peepholes = random_onnx("LSTM", false);
   peepholes.P = normal({1, 6});
