@@ -183,9 +183,9 @@ int32_t Batching::floats_for(const Floats& f) {
   return static_cast<int32_t>(to_.floats.size() - 1);
 }
 
-Graph batch(Graph graph, bool products_only, bool differentiated) {
+Graph batch(const Graph& graph, bool products_only, bool differentiated) {
   std::optional<Graph> joined = Batching(graph, products_only, passes().batch, differentiated).run();
-  return joined ? std::move(*joined) : std::move(graph);
+  return joined ? std::move(*joined) : graph;
 }
 
 }  // namespace reel::plan

@@ -98,6 +98,7 @@ struct Pending {
 };
 void read_structure(const std::vector<Node*>& pending, Pending& out, const Node* loss = nullptr);
 Graph graph_of(const Pending& pending);
+void read_graph(const Pending& pending, Graph& graph);  // into the memory that is there
 
 // The body of a template: what a function recorded (core/once.h). Leaves are its arguments, then what it
 // captured.
@@ -127,7 +128,7 @@ const Passes& passes();
 Graph prune(const Graph& graph);  // equal nodes become one, dead ones none
 // The same done to different rows becomes one call: `products_only` where small calls were joined before.
 // `differentiated`: a gradient will be asked for.
-Graph batch(Graph graph, bool products_only = false, bool differentiated = false);
+Graph batch(const Graph& graph, bool products_only = false, bool differentiated = false);
 Graph commute(Graph graph);    // the product of rows looked up is rows of the table's product
 Graph sink(Graph graph);       // a slice of a pointwise result becomes a pointwise result of slices
 Graph join_sums(Graph graph);  // a sum of products becomes one product of joined rows
