@@ -61,11 +61,15 @@ void TrainingLoop::update(const Step& step) {
   const auto parameters = model_.parameters();
   norm_ = optim::clip_grad_norm(
       parameters, options_.clip_norm > 0 ? options_.clip_norm : std::numeric_limits<double>::max());
+  if (options_.on_gradients) options_.on_gradients();
   if (options_.clip_value > 0) optim::clip_grad_value(parameters, options_.clip_value);
   loss_ = step.loss.item();
   ++step_;
   if (!std::isfinite(loss_) || !std::isfinite(norm_)) {
     fail("the loss at step {} is {} and its gradient's norm {}: want a smaller --lr", step_, loss_, norm_);
+  }
+  if (options_.decay && total_ > 0) {
+    optimizer_->set_lr(common_.lr * (1 - static_cast<double>(step_ - 1) / static_cast<double>(total_)));
   }
   optimizer_->step();
   if (step_ % common_.log_every != 0) return;
@@ -103,10 +107,11 @@ void TrainingLoop::finish(const std::map<std::string, std::string>& about) {
   checkpoint();
   const std::string path = common_.save.empty() ? common_.out + "/model.safetensors" : common_.save;
   save_weights(path, model_, about);
-  write_svg(
-      common_.out + "/loss.svg",
-      line_chart(
-          {.title = options_.title, .x_label = "step", .y_label = options_.y_label, .series = curves_}));
+  write_svg(common_.out + "/loss.svg", line_chart({.title = options_.title,
+                                                   .x_label = "step",
+                                                   .y_label = options_.y_label,
+                                                   .series = curves_,
+                                                   .log_y = options_.log_y}));
   say("model {}, picture {}/loss.svg\n", path, common_.out);
 }
 

@@ -19,11 +19,14 @@ namespace reel::examples {
 
 struct LoopOptions {
   std::string optimizer = "adam";
-  double clip_norm = 0, clip_value = 0;  // bounds on the gradient, 0: none
-  long steps_per_epoch = 0;              // for --epochs
-  double minutes = 0;                    // 0: no limit
+  double clip_norm = 0, clip_value = 0;     // bounds on the gradient, 0: none
+  std::function<void()> on_gradients = {};  // does something of its own with them, before the update
+  bool decay = false;                       // the learning rate falls linearly to 0 over the run
+  long steps_per_epoch = 0;                 // for --epochs
+  double minutes = 0;                       // 0: no limit
   std::string unit = "sequences/s";
   std::string title = "Training: loss", y_label = "loss";  // of the picture
+  bool log_y = false;
   // What must be as it was for a resumed run to go on where the other one stopped.
   std::map<std::string, std::string> same = {};
   // What a checkpoint holds beside model and optimiser, and back.
