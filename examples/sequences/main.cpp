@@ -4,8 +4,8 @@
 
 #include "examples/common/interrupt.h"
 #include "examples/common/result.h"
+#include "examples/common/sequence_network.h"
 #include "examples/common/training_loop.h"
-#include "examples/sequences/network.h"
 
 namespace reel::examples {
 
@@ -71,8 +71,9 @@ struct Eight : nn::Module {
   std::vector<std::unique_ptr<Network<nn::RNN>>> networks;
   Eight() {
     for (int k = 0; k < 8; ++k) {
-      networks.push_back(std::make_unique<Network<nn::RNN>>(nn::Member{this, fmt::format("network_{}", k)}, 1,
-                                                            2, 1, nn::CellOptions{.bias = nn::Bias::one}));
+      networks.push_back(
+          std::make_unique<Network<nn::RNN>>(nn::Member{this, fmt::format("network_{}", k)}, 1, 2, 1,
+                                             nn::RecurrentOptions{.cell = {.bias = nn::Bias::one}}));
     }
   }
 };
@@ -143,9 +144,9 @@ bool product(const Settings& s, Results& results) {
   return true;
 }
 
-// --- y_t = x_{t-d}: a plain RNN, or an LSTM, of ten units, with the same steps at the same learning rate. At a
-// fourth of this rate Adam and clipping teach ten steps to the RNN too, which the lecture's plain descent could
-// not.
+// --- y_t = x_{t-d}: a plain RNN, or an LSTM, of ten units, with the same steps at the same learning rate. At
+// a fourth of this rate Adam and clipping teach ten steps to the RNN too, which the lecture's plain descent
+// could not.
 struct Echo {
   std::string name;
   long delay;
@@ -165,7 +166,9 @@ struct Echoes : nn::Module {
     if (cell == "rnn") {
       all.push_back({name, delay, std::make_unique<Network<nn::RNN>>(at, 1, 10, 1)});
     } else {
-      all.push_back({name, delay, std::make_unique<Network<nn::LSTM>>(at, 1, 10, 1, open_forget_gates(10))});
+      all.push_back({name, delay,
+                     std::make_unique<Network<nn::LSTM>>(
+                         at, 1, 10, 1, nn::RecurrentOptions{.cell = open_forget_gate(10)})});
     }
   }
 };
