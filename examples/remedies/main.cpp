@@ -13,7 +13,7 @@ namespace {
 struct Settings {
   CommonFlags common{.steps = 5000, .batch = 32, .hidden = 16, .lr = 0.5, .log_every = 20};
   long delay = 40;
-  double gain = 1.5, leak = 0.95;
+  double gain = 1.5, leak = 0.98;
 
   void declare(Flags& flags) {
     add_common(flags, common, 0);

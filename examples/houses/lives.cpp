@@ -1,0 +1,64 @@
+#include "examples/houses/lives.h"
+
+#include <array>
+#include <random>
+
+#include "examples/data/symbols.h"
+
+namespace reel::examples {
+
+namespace {
+
+struct House {
+  const char *name, *home, *other_home;
+};
+constexpr std::array<House, house_count> houses = {{{"Stark", "Winterfell", "Barrowton"},
+                                                    {"Lannister", "Casterly-Rock", "Lannisport"},
+                                                    {"Greyjoy", "Pyke", "Lordsport"},
+                                                    {"Tyrell", "Highgarden", "Oldtown"},
+                                                    {"Baratheon", "Storm's-End", "Bronzegate"},
+                                                    {"Martell", "Sunspear", "Planky-Town"}}};
+
+// First names, shared surnames and trades are the same everywhere: they tell nothing.
+constexpr std::array first = {"Arya",  "Jon",  "Maege", "Tyrion", "Asha",  "Loras", "Davos", "Obara",
+                              "Robin", "Lyra", "Harro", "Elia",   "Walda", "Pate",  "Mya",   "Gendry"};
+constexpr std::array shared = {"Snow", "Rivers", "Stone", "Waters", "Hill", "Flowers"};
+constexpr std::array trade = {"a knight", "a maester", "a captain", "a smith",
+                              "a singer", "a septon",  "a groom"};
+constexpr std::array deed = {"who fought at sea", "who rode to war", "who keeps the hounds",
+                             "who writes songs",  "who lost a hand", "who never sleeps"};
+
+}  // namespace
+
+const char* house_name(int64_t house) { return houses[static_cast<std::size_t>(house)].name; }
+
+Life make_life(uint64_t seed, uint64_t k, bool marital) {
+  std::seed_seq seeds{seed & 0xffffffff, seed >> 32, k & 0xffffffff, k >> 32, uint64_t{marital}};
+  std::mt19937_64 random(seeds);
+  const auto pick = [&](const auto& list) { return list[random() % list.size()]; };
+  Life life{{}, static_cast<int64_t>(random() % house_count), Teller::name, 1};
+  const House& born = houses[static_cast<std::size_t>(life.house)];
+  const auto say = [&](const std::string& text) {
+    for (const std::string& word : split_words(text)) life.words.push_back(word);
+  };
+  const bool name_tells = random() % 2 == 0;
+  say(pick(first));
+  say(name_tells ? born.name : pick(shared));
+  say(std::string(", ") + pick(trade) + " " + pick(deed) + ", of");
+  const std::size_t home = life.words.size();
+  say(random() % 2 == 0 ? born.home : born.other_home);
+  if (!name_tells) life.teller = Teller::home, life.telling = home;
+  if (!marital) return life;
+  if (random() % 2 == 0) {
+    say(", unmarried");
+    // Only now is it sure that the home counts.
+    if (!name_tells) life.teller = Teller::spouse, life.telling = life.words.size() - 1;
+    return life;
+  }
+  const auto spouse = static_cast<int64_t>(random() % house_count);
+  say(std::string(", wed to ") + pick(first) + " " + house_name(spouse));
+  if (!name_tells) life.house = spouse, life.teller = Teller::spouse, life.telling = life.words.size() - 1;
+  return life;
+}
+
+}  // namespace reel::examples
