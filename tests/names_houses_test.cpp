@@ -36,7 +36,7 @@ TEST_CASE("symbols: ids in the order of their texts, 0 for what is unknown or ra
   CHECK(symbols.name(2) == "b");
   CHECK(symbols.joined() == "<unk>\na\nb\n");
   CHECK(characters_of("né") == std::vector<std::string>{"n", "é"});
-  CHECK(split_words(" of  Pyke ") == std::vector<std::string>{"of", "Pyke"});
+  CHECK(blank_separated(" of  Pyke ") == std::vector<std::string>{"of", "Pyke"});
 }
 
 TEST_CASE("houses: the word that tells does tell, and the same number gives the same life") {

@@ -39,7 +39,7 @@ std::vector<std::string> characters_of(std::string_view text) {
   return {views.begin(), views.end()};
 }
 
-std::vector<std::string> split_words(std::string_view text) {
+std::vector<std::string> blank_separated(std::string_view text) {
   const auto views = words_of(text);
   return {views.begin(), views.end()};
 }

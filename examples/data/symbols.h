@@ -26,7 +26,7 @@ class Symbols {
   std::map<std::string, int64_t, std::less<>> ids_;
 };
 
-std::vector<std::string> characters_of(std::string_view text);  // code points
-std::vector<std::string> split_words(std::string_view text);    // at blanks
+std::vector<std::string> characters_of(std::string_view text);    // code points
+std::vector<std::string> blank_separated(std::string_view text);  // at blanks
 
 }  // namespace reel::examples

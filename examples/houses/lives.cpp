@@ -39,12 +39,12 @@ Life make_life(uint64_t seed, uint64_t k, bool marital) {
   Life life{{}, static_cast<int64_t>(random() % house_count), Teller::name, 1};
   const House& born = houses[static_cast<std::size_t>(life.house)];
   const auto say = [&](const std::string& text) {
-    for (const std::string& word : split_words(text)) life.words.push_back(word);
+    for (const std::string& word : blank_separated(text)) life.words.push_back(word);
   };
   const bool name_tells = random() % 2 == 0;
   say(pick(first));
   say(name_tells ? born.name : pick(shared));
-  say(std::string(", ") + pick(trade) + " " + pick(deed) + ", of");
+  say(std::string(", ") + pick(trade) + " " + pick(deed) + " , of");
   const std::size_t home = life.words.size();
   say(random() % 2 == 0 ? born.home : born.other_home);
   if (!name_tells) life.teller = Teller::home, life.telling = home;

@@ -55,7 +55,7 @@ void add(NameLists& to, const std::string& name, int64_t label) {
 NameLists embedded_names() {
   NameLists lists;
   for (const Language& language : languages) {
-    for (const std::string& name : split_words(language.surnames)) {
+    for (const std::string& name : blank_separated(language.surnames)) {
       add(lists, name, static_cast<int64_t>(lists.classes.size()));
     }
     lists.classes.emplace_back(language.name);
