@@ -202,11 +202,21 @@ TEST_CASE("MFCC equals an independent computation") {
   const Frames wide = with_deltas(frames);
   CHECK(wide.width == 26);
   REQUIRE(wide.count() == 5);
-  check_row(wide, 1, {0.00126369986, 0.734027356,  -0.758737369, -1.07248991,   0.637770738, 0.922356806,
-                      0.372066525,   0.577120911,  -0.630817125, -0.438722056,  0.720777403, 0.0718695332,
-                      -0.967702321,  -0.520974302, -0.66050175,  -0.518556308,  0.665160975, 0.218862787,
-                      -0.0549738676, 0.608765171,  -0.263128911, -0.0361482305, 0.596893138, -0.00661648918,
-                      -0.452465427,  -0.259263268});
+  check_row(wide, 1,
+            {-43.9476498,   5.35925044,  -12.1114728,    -1.67162951,  9.3824195,    5.66204957, 0.693703043,
+             2.9117091,     3.79860302,  0.0434450992,   -1.19837425,  0.964160387,  1.00872485, -1.46933461,
+             -4.19012853,   -1.35507776, 5.24719028,     1.03512324,   -0.167551645, 1.29840148, -0.333027205,
+             -0.0672127677, 0.680854696, -0.00588650243, -0.534983025, -0.301292257});
+}
+
+TEST_CASE("features are scaled by the mean and deviation of all frames") {
+  std::vector<Frames> sounds{{2, {1, 10, 3, 10}}, {2, {5, 10}}};
+  const Scale scale = Scale::of(sounds);
+  CHECK(scale.mean == std::vector<double>{3, 10});
+  CHECK(scale.deviation[0] == doctest::Approx(std::sqrt(8.0 / 3)));
+  scale.apply(sounds[1]);
+  CHECK(sounds[1].values[0] == doctest::Approx(2 / std::sqrt(8.0 / 3)));
+  CHECK(sounds[1].values[1] == 0);
 }
 
 TEST_CASE("MFCC of silence, of very little and of nothing") {

@@ -124,19 +124,8 @@ Frames mfcc(const Sound& sound, const MfccOptions& o) {
 
 Frames with_deltas(const Frames& frames) {
   const int64_t count = frames.count(), width = frames.width;
-  std::vector<double> unit = frames.values;
-  for (int64_t k = 0; k < width; ++k) {
-    double sum = 0, squares = 0;
-    const auto each = [&](const auto& body) {
-      for (int64_t t = 0; t < count; ++t) body(unit[static_cast<std::size_t>(t * width + k)]);
-    };
-    each([&](double x) { sum += x; });
-    each([&](double& x) { x -= sum / static_cast<double>(count); });
-    each([&](double x) { squares += x * x; });
-    each([&](double& x) { x /= std::sqrt(squares / static_cast<double>(count)) + 1e-8; });
-  }
   const auto at = [&](int64_t t, int64_t k) {
-    return unit[static_cast<std::size_t>(std::clamp<int64_t>(t, 0, count - 1) * width + k)];
+    return frames.values[static_cast<std::size_t>(std::clamp<int64_t>(t, 0, count - 1) * width + k)];
   };
   Frames wide{2 * width, {}};
   for (int64_t t = 0; t < count; ++t) {
@@ -146,6 +135,29 @@ Frames with_deltas(const Frames& frames) {
     }
   }
   return wide;
+}
+
+Scale Scale::of(const std::vector<Frames>& sounds) {
+  const auto width = static_cast<std::size_t>(sounds.at(0).width);
+  Scale scale{std::vector<double>(width), std::vector<double>(width)};
+  double count = 0;
+  for (const Frames& frames : sounds) count += static_cast<double>(frames.count());
+  const auto each = [&](const auto& body) {
+    for (const Frames& frames : sounds) {
+      for (std::size_t k = 0; k < frames.values.size(); ++k) body(frames.values[k], k % width);
+    }
+  };
+  each([&](double x, std::size_t k) { scale.mean[k] += x / count; });
+  each([&](double x, std::size_t k) { scale.deviation[k] += std::pow(x - scale.mean[k], 2) / count; });
+  for (double& d : scale.deviation) d = std::sqrt(d) + 1e-8;
+  return scale;
+}
+
+void Scale::apply(Frames& frames) const {
+  for (std::size_t k = 0; k < frames.values.size(); ++k) {
+    const std::size_t feature = k % mean.size();
+    frames.values[k] = (frames.values[k] - mean[feature]) / deviation[feature];
+  }
 }
 
 }  // namespace reel::examples

@@ -34,8 +34,16 @@ struct Frames {
 //   sqrt(2/M)
 Frames mfcc(const Sound& sound, const MfccOptions& options = {});
 
-// Each feature with mean 0 and variance 1 over the frames, and beside it its slope (HTK Book, 5.9):
-//   d_t = sum_{k=1,2} k (c_{t+k} - c_{t-k}) / 10, the ends repeated. Twice as wide.
+// Beside each feature its slope (HTK Book, 5.9): d_t = sum_{k=1,2} k (c_{t+k} - c_{t-k}) / 10, the ends
+// repeated. Twice as wide.
 Frames with_deltas(const Frames& frames);
+
+// Mean and deviation of each feature over many sounds, and features in units of them.
+struct Scale {
+  std::vector<double> mean, deviation;
+
+  static Scale of(const std::vector<Frames>& sounds);
+  void apply(Frames& frames) const;
+};
 
 }  // namespace reel::examples

@@ -122,7 +122,9 @@ void draw(const Reader& reader, Teller teller, const std::string& title, const s
     if (life.teller != teller) continue;
     const auto p = reader.posteriors(life);
     const auto truth = static_cast<size_t>(life.house);
-    if (teller == Teller::spouse && p[life.telling - 1][truth] > 0.2) continue;  // the home said otherwise
+    double suspected = 0;
+    for (size_t t = 0; t < life.telling; ++t) suspected = std::max(suspected, p[t][truth]);
+    if (teller == Teller::spouse && suspected > 0.4) continue;  // one whose home says otherwise
     HeatMap map{.title = title,
                 .row_label = "house",
                 .column_label = "",
