@@ -5,9 +5,9 @@
 #include <cmath>
 #include <filesystem>
 #include <numbers>
-#include <random>
 
 #include "core/error.h"
+#include "examples/data/dice.h"
 #include "examples/data/line_reader.h"
 
 namespace reel::examples {
@@ -68,19 +68,15 @@ std::vector<Recording> read_recordings(const std::string& folder) {
 }
 
 Recording synthetic(uint64_t seed, uint64_t k, int64_t digit) {
-  std::seed_seq seeds{seed & 0xffffffff, seed >> 32, k, static_cast<uint64_t>(digit)};
-  std::mt19937_64 random(seeds);
-  const auto within = [&](double low, double high) {
-    return low + (high - low) * static_cast<double>(random() >> 11) * 0x1p-53;
-  };
-  const double pitch = within(90, 220), tract = within(0.9, 1.1), seconds = within(0.25, 0.45);
-  const double volume = within(0.1, 0.4), hiss = within(0.001, 0.01);
+  Dice dice(seed, k, static_cast<uint64_t>(digit));
+  const double pitch = dice.within(90, 220), tract = dice.within(0.9, 1.1), seconds = dice.within(0.25, 0.45);
+  const double volume = dice.within(0.1, 0.4), hiss = dice.within(0.001, 0.01);
   const auto& course = digit == 1 ? one : two;
   Recording recording{digit, "synthetic", static_cast<long>(k), {rate, {}}};
   const auto length = static_cast<int>(seconds * rate), burst = digit == 2 ? rate * 3 / 100 : 0;
   for (int n = -burst; n < length; ++n) {
-    double x = hiss * within(-1, 1);
-    if (n < 0) x += 0.5 * volume * within(-1, 1);  // the t
+    double x = hiss * dice.within(-1, 1);
+    if (n < 0) x += 0.5 * volume * dice.within(-1, 1);  // the t
     const double at = static_cast<double>(n) / length;
     std::size_t next = 1;
     while (course[next].at < at) ++next;

@@ -1,8 +1,8 @@
 #include "examples/houses/lives.h"
 
 #include <array>
-#include <random>
 
+#include "examples/data/dice.h"
 #include "examples/data/symbols.h"
 
 namespace reel::examples {
@@ -33,30 +33,28 @@ constexpr std::array deed = {"who fought at sea", "who rode to war", "who keeps 
 const char* house_name(int64_t house) { return houses[static_cast<std::size_t>(house)].name; }
 
 Life make_life(uint64_t seed, uint64_t k, bool marital) {
-  std::seed_seq seeds{seed & 0xffffffff, seed >> 32, k & 0xffffffff, k >> 32, uint64_t{marital}};
-  std::mt19937_64 random(seeds);
-  const auto pick = [&](const auto& list) { return list[random() % list.size()]; };
-  Life life{{}, static_cast<int64_t>(random() % house_count), Teller::name, 1};
+  Dice dice(seed, k, marital);
+  Life life{{}, dice.below(house_count), Teller::name, 1};
   const House& born = houses[static_cast<std::size_t>(life.house)];
   const auto say = [&](const std::string& text) {
     for (const std::string& word : blank_separated(text)) life.words.push_back(word);
   };
-  const bool name_tells = random() % 2 == 0;
-  say(pick(first));
-  say(name_tells ? born.name : pick(shared));
-  say(std::string(", ") + pick(trade) + " " + pick(deed) + " , of");
+  const bool name_tells = dice.coin();
+  say(dice.pick(first));
+  say(name_tells ? born.name : dice.pick(shared));
+  say(std::string(", ") + dice.pick(trade) + " " + dice.pick(deed) + " , of");
   const std::size_t home = life.words.size();
-  say(random() % 2 == 0 ? born.home : born.other_home);
+  say(dice.coin() ? born.home : born.other_home);
   if (!name_tells) life.teller = Teller::home, life.telling = home;
   if (!marital) return life;
-  if (random() % 2 == 0) {
+  if (dice.coin()) {
     say(", unmarried");
     // Only now is it sure that the home counts.
     if (!name_tells) life.teller = Teller::spouse, life.telling = life.words.size() - 1;
     return life;
   }
-  const auto spouse = static_cast<int64_t>(random() % house_count);
-  say(std::string(", wed to ") + pick(first) + " " + house_name(spouse));
+  const auto spouse = dice.below(house_count);
+  say(std::string(", wed to ") + dice.pick(first) + " " + house_name(spouse));
   if (!name_tells) life.house = spouse, life.teller = Teller::spouse, life.telling = life.words.size() - 1;
   return life;
 }

@@ -1,6 +1,7 @@
 // names: tells the language of a surname, letter by letter, with a bidirectional LSTM
 #include <fmt/format.h>
 
+#include "examples/common/confusion.h"
 #include "examples/common/interrupt.h"
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"
@@ -80,33 +81,6 @@ std::vector<int64_t> guesses(Classifier& model, const Data& data) {
   return all;
 }
 
-double accuracy(const std::vector<int64_t>& guessed, const std::vector<int64_t>& truth) {
-  double right = 0;
-  for (size_t k = 0; k < truth.size(); ++k) right += guessed[k] == truth[k];
-  return right / static_cast<double>(truth.size());
-}
-
-// Which language is taken for which: each row adds up to 1.
-void draw_confusion(const std::string& path, const Data& test, const std::vector<int64_t>& guessed) {
-  const auto& classes = test.lists.classes;
-  HeatMap map{.title = "Which language is taken for which",
-              .row_label = "true",
-              .column_label = "guessed",
-              .value_label = "share",
-              .rows = classes,
-              .columns = classes,
-              .values = std::vector<double>(classes.size() * classes.size()),
-              .low = 0,
-              .high = 1};
-  std::vector<double> count(classes.size());
-  for (const int64_t label : test.lists.labels) ++count[static_cast<size_t>(label)];
-  for (size_t k = 0; k < guessed.size(); ++k) {
-    const auto row = static_cast<size_t>(test.lists.labels[k]);
-    map.values[row * classes.size() + static_cast<size_t>(guessed[k])] += 1 / count[row];
-  }
-  write_svg(path, heat_map(map));
-}
-
 int run(const Settings& s) {
   const bool own = !s.common.data.empty();
   const NameSplit split = split_names(own ? read_name_lists(s.common.data[0]) : embedded_names(),
@@ -147,7 +121,9 @@ int run(const Settings& s) {
     say("  {:<20} {:<12} (is {})\n", test.lists.names[row], classes[static_cast<size_t>(guessed[row])],
         classes[static_cast<size_t>(test.lists.labels[row])]);
   }
-  draw_confusion(s.common.out + "/confusion.svg", test, guessed);
+  write_svg(s.common.out + "/confusion.svg",
+            heat_map(confusion("Which language is taken for which", test.lists.classes, guessed,
+                               test.lists.labels)));
   say("picture {}/confusion.svg\n", s.common.out);
   print_result({{"accuracy", accuracy(guessed, test.lists.labels)},
                 {"train_accuracy", accuracy(guesses(model, train), train.lists.labels)},
