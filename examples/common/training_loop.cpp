@@ -31,6 +31,7 @@ TrainingLoop::TrainingLoop(const std::string& name, const CommonFlags& common, n
   if (common.resume.empty()) return;
   const Checkpoint from = load_checkpoint(common.resume, model, *optimizer_, options_.same);
   step_ = from.whole("step");
+  loss_ = from.number("loss");
   if (options_.restore) options_.restore(from);
   metrics_.keep_through(step_);
 }
@@ -50,8 +51,9 @@ bool TrainingLoop::run(const std::function<Step(long)>& step) {
   }
   progress.finish();
   speed_ = progress.speed();
+  const std::string path = checkpoint();
   if (!interrupted()) return true;
-  say_err("{}: stopped after step {}; go on with --resume {}\n", name_, step_, checkpoint());
+  say_err("{}: stopped after step {}; go on with --resume {}\n", name_, step_, path);
   return false;
 }
 
@@ -72,17 +74,17 @@ void TrainingLoop::update(const Step& step) {
     optimizer_->set_lr(common_.lr * (1 - static_cast<double>(step_ - 1) / static_cast<double>(total_)));
   }
   optimizer_->step();
+  const std::vector<Field> more = options_.after_step ? options_.after_step(loss_) : std::vector<Field>();
   if (step_ % common_.log_every != 0) return;
   std::vector<Field> fields{{"step", step_}, {"loss", loss_}, {"grad_norm", norm_}};
-  fields.insert(fields.end(), step.more.begin(), step.more.end());
+  for (const auto& [name, part] : step.parts) fields.emplace_back(name, part.item());
+  fields.insert(fields.end(), more.begin(), more.end());
   metrics_.log(fields);
-  if (step.more.empty()) record("", loss_);
-  for (const Field& field : step.more) {
-    if (const double* value = std::get_if<double>(&field.value)) record(field.key, *value);
-  }
+  if (step.parts.empty()) add_to_curve(options_.curve, options_.loss_scale * loss_);
+  for (const auto& [name, part] : step.parts) add_to_curve(name, options_.loss_scale * part.item());
 }
 
-void TrainingLoop::record(const std::string& name, double value) {
+void TrainingLoop::add_to_curve(const std::string& name, double value) {
   auto curve = std::ranges::find(curves_, name, &Series::name);
   if (curve == curves_.end()) curve = curves_.insert(curves_.end(), Series{.name = name, .x = {}, .y = {}});
   curve->x.push_back(static_cast<double>(step_));
@@ -97,6 +99,7 @@ void TrainingLoop::every(long steps, std::function<void()> between) {
 std::string TrainingLoop::checkpoint() {
   Checkpoint extra{.text = options_.same};
   extra.text["step"] = std::to_string(step_);
+  extra.text["loss"] = fmt::format("{}", loss_);
   if (options_.keep) options_.keep(extra);
   const std::string path = common_.out + "/checkpoint.safetensors";
   save_checkpoint(path, model_, *optimizer_, extra);
@@ -104,7 +107,6 @@ std::string TrainingLoop::checkpoint() {
 }
 
 void TrainingLoop::finish(const std::map<std::string, std::string>& about) {
-  checkpoint();
   const std::string path = common_.save.empty() ? common_.out + "/model.safetensors" : common_.save;
   save_weights(path, model_, about);
   write_svg(common_.out + "/loss.svg", line_chart({.title = options_.title,

@@ -21,12 +21,15 @@ struct LoopOptions {
   std::string optimizer = "adam";
   double clip_norm = 0, clip_value = 0;     // bounds on the gradient, 0: none
   std::function<void()> on_gradients = {};  // does something of its own with them, before the update
-  bool decay = false;                       // the learning rate falls linearly to 0 over the run
-  long steps_per_epoch = 0;                 // for --epochs
-  double minutes = 0;                       // 0: no limit
+  // Sees the loss after each update, and adds to the lines of metrics.jsonl.
+  std::function<std::vector<Field>(double)> after_step = {};
+  bool decay = false;        // the learning rate falls linearly to 0 over the run
+  long steps_per_epoch = 0;  // for --epochs
+  double minutes = 0;        // 0: no limit
   std::string unit = "sequences/s";
-  std::string title = "Training: loss", y_label = "loss";  // of the picture
+  std::string title = "Training: loss", y_label = "loss", curve = "";  // of the picture
   bool log_y = false;
+  double loss_scale = 1;  // of the picture's curves
   // What must be as it was for a resumed run to go on where the other one stopped.
   std::map<std::string, std::string> same = {};
   // What a checkpoint holds beside model and optimiser, and back.
@@ -41,19 +44,21 @@ class TrainingLoop {
 
   struct Step {
     Tensor loss;
-    double units = 1;              // taken in, for the speed
-    std::vector<Field> more = {};  // for metrics.jsonl, and as further curves of the picture
+    double units = 1;         // taken in, for the speed
+    NamedTensors parts = {};  // that it is the sum of: for metrics.jsonl, and as the picture's curves
   };
   // Calls `step` with 0, 1, 2, .. (or from where the resumed run stopped) until the steps, epochs or minutes
-  // are over. False after Ctrl-C: it was saved and said where; the program ends with interrupted_status.
+  // are over, and saves a checkpoint. False after Ctrl-C, and then says where; the program is to end with
+  // interrupted_status.
   bool run(const std::function<Step(long)>& step);
   static constexpr int interrupted_status = 130;
 
   // Every so many steps, and not after the last one; the progress bar is hidden meanwhile. Saves a
   // checkpoint.
   void every(long steps, std::function<void()> between);
+  void add_to_curve(const std::string& name, double value);  // of the picture, at this step
 
-  // The model, the checkpoint and the picture of the loss; says where.
+  // Saves the model and the picture of the loss, and says where.
   void finish(const std::map<std::string, std::string>& about = {});
 
   long step() const { return step_; }      // updates made
@@ -66,10 +71,9 @@ class TrainingLoop {
 
  private:
   void update(const Step& step);
-  void record(const std::string& name, double value);
 
   std::string name_;
-  const CommonFlags& common_;
+  CommonFlags common_;
   nn::Module& model_;
   LoopOptions options_;
   Metrics metrics_;

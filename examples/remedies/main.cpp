@@ -115,10 +115,8 @@ int run(const Settings& s) {
     for (const Contender& c : contenders.all)
       losses.push_back(cross_entropy(last_logits(*c.network, q), q.answer));
     const Tensor loss = sum(stack(losses, 0));
-    eval({loss});
     TrainingLoop::Step now{loss, static_cast<double>(s.common.batch), {}};
-    for (size_t k = 0; k < losses.size(); ++k)
-      now.more.emplace_back(contenders.all[k].name, losses[k].item());
+    for (size_t k = 0; k < losses.size(); ++k) now.parts.emplace_back(contenders.all[k].name, losses[k]);
     return now;
   });
   if (!done) return TrainingLoop::interrupted_status;

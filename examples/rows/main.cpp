@@ -211,10 +211,8 @@ bool watch_films(const Settings& s, const PictureSet& set, long steps, Results& 
     const Tensor with = cross_entropy(watchers.lstm(films.frames), films.labels);
     const Tensor without = cross_entropy(watchers.alone(films.frames), films.labels);
     const Tensor loss = with + without;
-    eval({loss});
-    return TrainingLoop::Step{loss,
-                              static_cast<double>(own.batch),
-                              {{"with an LSTM", with.item()}, {"each frame alone", without.item()}}};
+    return TrainingLoop::Step{
+        loss, static_cast<double>(own.batch), {{"with an LSTM", with}, {"each frame alone", without}}};
   });
   if (!done) return false;
   loop.finish();

@@ -92,9 +92,8 @@ int run(const Settings& s) {
     const Tensor with = mse_loss(separators.lstm(batch.heard), batch.first);
     const Tensor without = mse_loss(separators.alone(batch.heard), batch.first);
     const Tensor loss = with + without;
-    eval({loss});
     return TrainingLoop::Step{
-        loss, static_cast<double>(s.common.batch), {{"LSTM", with.item()}, {"feed-forward", without.item()}}};
+        loss, static_cast<double>(s.common.batch), {{"LSTM", with}, {"feed-forward", without}}};
   });
   if (!done) return TrainingLoop::interrupted_status;
   loop.finish();

@@ -121,10 +121,9 @@ bool product(const Settings& s, Results& results) {
   const bool done = loop.run([&](long) {
     const std::vector<Tensor> each = losses();
     const Tensor loss = sum(stack(each, 0));
-    eval({loss});
     TrainingLoop::Step step{loss, static_cast<double>(own.batch), {}};
     for (size_t k = 0; k < each.size(); ++k) {
-      step.more.emplace_back(fmt::format("network {}", k + 1), each[k].item());
+      step.parts.emplace_back(fmt::format("network {}", k + 1), each[k]);
     }
     return step;
   });
@@ -199,9 +198,8 @@ bool delay(const Settings& s, Results& results) {
   const bool done = loop.run([&](long) {
     const std::vector<Tensor> each = losses(coins(shape));
     const Tensor loss = sum(stack(each, 0));
-    eval({loss});
     TrainingLoop::Step step{loss, static_cast<double>(own.batch), {}};
-    for (size_t k = 0; k < each.size(); ++k) step.more.emplace_back(echoes.all[k].name, each[k].item());
+    for (size_t k = 0; k < each.size(); ++k) step.parts.emplace_back(echoes.all[k].name, each[k]);
     return step;
   });
   if (!done) return false;
