@@ -127,7 +127,7 @@ TEST_CASE("trees: what is wrong is named with line and column") {
 
 TEST_CASE("word vectors: a word and its numbers") {
   const scratch::Folder folder;
-  const std::string text = "2 3\nthe 0.5 -1 2e-1\nnaïve 1 2 3\n";
+  const std::string text = "2 3\r\nthe 0.5 -1 2e-1\r\nnaïve 1 2 3\n";
   scratch::put(folder / "f", text);
   const WordVectors vectors = read_word_vectors(folder / "f");
   CHECK(vectors.width == 3);
@@ -141,6 +141,7 @@ TEST_CASE("word vectors: a word and its numbers") {
 TEST_CASE("word vectors: what is wrong is named with its line") {
   refuses_what_is_no_text(read_word_vectors);
   CHECK(says(read_word_vectors, "a 1 2\nb 1\n") == Contains("line 2: \"b\" has 1 numbers; want 2"));
+  CHECK(says(read_word_vectors, "a 1 2\nb 1 2 3\n") == Contains("line 2: \"b\" has 3 numbers; want 2"));
   CHECK(says(read_word_vectors, "a 1 2\nb 1 x\n") == Contains("line 2: \"x\" is no number"));
   CHECK(says(read_word_vectors, "a 1 2\nb 1 nan\n") == Contains("\"nan\" is no number"));
   CHECK(says(read_word_vectors, "a 1 2\nb 1 1e999\n") == Contains("\"1e999\" is no number"));

@@ -92,3 +92,29 @@ TEST_CASE("clipping and a hook see the gradients before the update") {
   CHECK(before == 3);
   CHECK(model.weight.to_vector<double>() == std::vector<double>{-0.5, -0.5});
 }
+
+TEST_CASE("a falling learning rate goes from its full value to almost 0") {
+  const scratch::Folder folder;
+  nn::Linear model({}, 1, 1, false);
+  model.weight.assign(zeros({1, 1}));
+  const CommonFlags common{.out = folder / "d", .steps = 4, .lr = 1, .log_every = 1};
+  TrainingLoop loop("test", common, model, {.optimizer = "sgd", .decay = true});
+  loop.run([&](long) { return TrainingLoop::Step{sum(model(ones({1, 1}))), 1, {}}; });
+  CHECK(model.weight.item() == -(1 + 0.75 + 0.5 + 0.25));
+}
+
+TEST_CASE("parts of a loss come into the metrics and the picture") {
+  const scratch::Folder folder;
+  nn::Linear model({}, 1, 1, false);
+  const CommonFlags common{.out = folder / "e", .steps = 2, .lr = 0.1, .log_every = 1};
+  TrainingLoop loop("test", common, model, {.after_step = [](double) {
+                      return std::vector<Field>{{"more", 7}};
+                    }});
+  loop.run([&](long) {
+    const Tensor a = sum(model(ones({1, 1}))) * 0.0 + 2.0, b = a + 1.0;
+    return TrainingLoop::Step{a + b, 1, {{"first part", a}, {"second", b}}};
+  });
+  loop.finish();
+  CHECK(scratch::get(folder / "e/metrics.jsonl") == Contains(R"("first part":2.0,"second":3.0,"more":7})"));
+  CHECK(scratch::get(folder / "e/loss.svg") == Contains("first part"));
+}
