@@ -236,7 +236,7 @@ int run(const Settings& s) {
       set.train.width, set.test.count, set.classes.size());
   Results results;
   const bool done = (s.task == "film" || read_rows(s, set, own ? 6000 : 600, results)) &&
-                    (s.task == "rows" || watch_films(s, set, own ? 1500 : 800, results));
+                    (s.task == "rows" || watch_films(s, set, own ? 1500 : 600, results));
   if (!done) return TrainingLoop::interrupted_status;
   print_result(results);
   return 0;
