@@ -1,4 +1,5 @@
 // char_lm: learns a text character by character with an RNN, GRU or LSTM, and writes like it
+// Subject: Language models
 #include <fmt/format.h>
 
 #include <filesystem>

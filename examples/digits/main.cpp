@@ -1,4 +1,5 @@
 // digits: tells spoken words apart, and shows what it believes while it listens
+// Subject: Speech and pictures
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,4 +1,5 @@
 // houses: reads a life word by word, names the house at every word, and shows when it decides
+// Subject: Classifying sequences
 #include <fmt/format.h>
 
 #include <array>

@@ -1,4 +1,5 @@
 // names: tells the language of a surname, letter by letter, with a bidirectional LSTM
+// Subject: Classifying sequences
 #include <fmt/format.h>
 
 #include "examples/common/confusion.h"

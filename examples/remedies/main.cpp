@@ -1,4 +1,5 @@
 // remedies: clipping, weight decay, dropout, leaky units and gates against a long delay
+// Subject: Gradients through time
 #include <fmt/format.h>
 
 #include <type_traits>

@@ -1,4 +1,5 @@
 // rows: an LSTM reads pictures row by row, and films frame by frame
+// Subject: Speech and pictures
 #include <fmt/format.h>
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// separation: two sources alike in every frame, told apart by how they move: an LSTM's mask, and one without
-// memory
+// separation: tells two sources apart that are alike in every frame, by how they move
+// Subject: Speech and pictures
 #include <fmt/format.h>
 
 #include "examples/common/interrupt.h"

@@ -1,4 +1,5 @@
 // sequences: "hello", a product and a delay, the smallest things that a recurrent network learns
+// Subject: Recurrent networks
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 

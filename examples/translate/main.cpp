@@ -1,4 +1,5 @@
 // translate: learns to translate with an encoder, a decoder and attention; by default dates into ISO form
+// Subject: Translation
 #include <fmt/format.h>
 
 #include <cmath>

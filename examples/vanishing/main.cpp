@@ -1,4 +1,5 @@
 // vanishing: how fast the gradient dies or explodes on its way back through an RNN, a GRU and an LSTM
+// Subject: Gradients through time
 #include <fmt/format.h>
 
 #include <cmath>
