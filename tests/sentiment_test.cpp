@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "examples/data/word_vectors.h"
 #include "examples/sentiment/reviews.h"
 
 using namespace reel;
@@ -43,7 +44,7 @@ TEST_CASE("sentiment: sentences of two classes, whole or by phrases, without wha
 TEST_CASE("sentiment: words start from the vectors that are known") {
   const Symbols words(std::vector<std::vector<std::string>>{{"a", "b"}});
   WordVectors known{.words = {"b"}, .width = 2, .values = {5, 6}, .ids = {{"b", 0}}};
-  const auto values = initial_vectors(words, 2, known, 1);
+  const auto values = initial_vectors(words, known, 1);
   REQUIRE(values.size() == 6);
   CHECK(values[4] == 5);
   CHECK(values[5] == 6);

@@ -44,4 +44,9 @@ std::vector<std::string> blank_separated(std::string_view text) {
   return {views.begin(), views.end()};
 }
 
+std::string lower(std::string text) {
+  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return text;
+}
+
 }  // namespace reel::examples

@@ -29,4 +29,6 @@ class Symbols {
 std::vector<std::string> characters_of(std::string_view text);    // code points
 std::vector<std::string> blank_separated(std::string_view text);  // at blanks
 
+std::string lower(std::string text);  // ASCII letters only
+
 }  // namespace reel::examples

@@ -1,6 +1,7 @@
 #include "examples/data/word_vectors.h"
 
 #include "examples/common/text_file.h"
+#include "examples/data/dice.h"
 #include "examples/data/line_reader.h"
 
 namespace reel::examples {
@@ -33,6 +34,19 @@ WordVectors read_word_vectors(const std::string& path) {
   }
   if (vectors.words.empty()) fail("{} holds no vectors: want lines of a word and its numbers", path);
   return vectors;
+}
+
+std::vector<double> initial_vectors(const Symbols& vocabulary, const WordVectors& known, uint64_t seed) {
+  Dice dice(seed, 0);
+  std::vector<double> values;
+  for (int64_t id = 0; id < vocabulary.size(); ++id) {
+    const int64_t row = known.find(vocabulary.name(id));
+    for (int64_t k = 0; k < known.width; ++k) {
+      values.push_back(row < 0 ? 0.1 * dice.noise()
+                               : known.values[static_cast<std::size_t>(row * known.width + k)]);
+    }
+  }
+  return values;
 }
 
 }  // namespace reel::examples

@@ -7,6 +7,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "examples/data/symbols.h"
+
 namespace reel::examples {
 
 struct WordVectors {
@@ -21,5 +23,8 @@ struct WordVectors {
 // A first line "COUNT WIDTH", as word2vec writes it, is passed over. Throws, naming file and line, unless all
 // lines are of one width and no word comes twice.
 WordVectors read_word_vectors(const std::string& path);
+
+// [vocabulary, width]: words that are known with their vectors, the others small and random.
+std::vector<double> initial_vectors(const Symbols& vocabulary, const WordVectors& known, uint64_t seed);
 
 }  // namespace reel::examples

@@ -8,6 +8,7 @@
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"
 #include "examples/data/batches.h"
+#include "examples/data/word_embedding.h"
 #include "examples/sentiment/reviews.h"
 #include "reel.h"
 
@@ -58,18 +59,10 @@ struct Data {
   }
 };
 
-struct Words : nn::Embedding {  // that start from known vectors
-  Words(nn::Member at, const Data& data, uint64_t seed)
-      : nn::Embedding(std::move(at), data.words.size(), data.vectors.width) {
-    const auto values = initial_vectors(data.words, data.vectors.width, data.vectors, seed);
-    weight.assign(to(Tensor::from(values, weight.shape()), weight.dtype()));
-  }
-};
-
 // --- words -> bidirectional LSTM -> mean over the words -> good or bad
 struct WordReader : nn::Module {
   WordReader(const Data& data, const Settings& s, int64_t hidden)
-      : words({this, "words"}, data, s.common.seed),
+      : words({this, "words"}, data.words, data.vectors, s.common.seed),
         drop({this, "drop"}, s.dropout),
         lstm({this, "lstm"}, data.vectors.width, hidden, {.bidirectional = true}),
         output({this, "output"}, 2 * hidden, 2) {}
@@ -82,7 +75,7 @@ struct WordReader : nn::Module {
     return output(drop(sum(h, 0) * to(Tensor::from(share, {batch, 1}), default_dtype())));
   }
 
-  Words words;
+  WordEmbedding words;
   nn::Dropout drop;
   nn::LSTM lstm;
   nn::Linear output;
@@ -137,7 +130,7 @@ bool by_words(const Settings& s, const Data& data, Results& results) {
   say("{} texts for training, {} held out, {} for the test; {} parameters\n", train_set.labels.size(),
       dev.labels.size(), test.labels.size(), reader.num_parameters());
   const bool done = train(
-      loop, reader, batches.per_pass(), [&] { return right_of(reader, dev); },
+      loop, best, batches.per_pass(), [&] { return right_of(reader, dev); },
       [&](long step) {
         const auto& rows = batches.at(step);
         std::vector<int64_t> labels;
@@ -159,7 +152,7 @@ bool by_words(const Settings& s, const Data& data, Results& results) {
 struct TreeReader : nn::Module {
   TreeReader(const Data& data, const Settings& s, int64_t hidden)
       : vocabulary(data.words),
-        words({this, "words"}, data, s.common.seed),
+        words({this, "words"}, data.words, data.vectors, s.common.seed),
         drop({this, "drop"}, s.dropout),
         cell({this, "cell"}, data.vectors.width, hidden, {.inner_input = false}),
         output({this, "output"}, hidden, 5) {}
@@ -176,7 +169,7 @@ struct TreeReader : nn::Module {
   }
 
   const Symbols& vocabulary;
-  Words words;
+  WordEmbedding words;
   nn::Dropout drop;
   nn::TreeLSTMCell cell;
   nn::Linear output;

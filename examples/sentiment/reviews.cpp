@@ -111,11 +111,6 @@ Sentences two_class(const std::vector<LabelledTree>& trees, const Symbols& vocab
   return sentences;
 }
 
-std::string lower(std::string text) {
-  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return text;
-}
-
 Symbols words_of_reviews(const std::vector<LabelledTree>& trees) {
   std::vector<std::vector<std::string>> texts;
   for (const LabelledTree& tree : trees) {
@@ -123,20 +118,6 @@ Symbols words_of_reviews(const std::vector<LabelledTree>& trees) {
     for (std::string& word : texts.back()) word = lower(word);
   }
   return Symbols(texts);
-}
-
-std::vector<double> initial_vectors(const Symbols& vocabulary, int64_t width, const WordVectors& known,
-                                    uint64_t seed) {
-  Dice dice(seed, 0);
-  std::vector<double> values;
-  for (int64_t id = 0; id < vocabulary.size(); ++id) {
-    const int64_t row = known.find(vocabulary.name(id));
-    for (int64_t k = 0; k < width; ++k) {
-      values.push_back(row < 0 ? 0.1 * dice.noise()
-                               : known.values[static_cast<std::size_t>(row * width + k)]);
-    }
-  }
-  return values;
 }
 
 }  // namespace reel::examples

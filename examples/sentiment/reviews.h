@@ -7,7 +7,6 @@
 
 #include "examples/data/symbols.h"
 #include "examples/data/trees.h"
-#include "examples/data/word_vectors.h"
 
 namespace reel::examples {
 
@@ -29,11 +28,6 @@ struct Sentences {
 // The reviews' sentences that are not neutral (label 2); with `phrases` every part of them that is not.
 Sentences two_class(const std::vector<LabelledTree>& trees, const Symbols& vocabulary, bool phrases);
 
-std::string lower(std::string text);  // ASCII only, as the word vectors are
-Symbols words_of_reviews(const std::vector<LabelledTree>& trees);
-
-// [vocabulary, width]: known words from the vectors, the others small and random.
-std::vector<double> initial_vectors(const Symbols& vocabulary, int64_t width, const WordVectors& known,
-                                    uint64_t seed);
+Symbols words_of_reviews(const std::vector<LabelledTree>& trees);  // in lower case
 
 }  // namespace reel::examples
