@@ -57,9 +57,9 @@ struct Data {
     rare = Symbols(all, 2);  // the others are
     tags = tags_of(text.train);
   }
-  int64_t tag_id(const std::string& tag) const {
-    return std::max<int64_t>(0, std::find(tags.begin(), tags.end(), tag) - tags.begin()) %
-           static_cast<int64_t>(tags.size());
+  int64_t tag_id(const std::string& tag) const {  // one that training never saw counts as O
+    const auto found = std::find(tags.begin(), tags.end(), tag);
+    return found == tags.end() ? 0 : found - tags.begin();
   }
 };
 
