@@ -41,9 +41,18 @@ TEST_CASE("sentiment: sentences of two classes, whole or by phrases, without wha
   CHECK(phrases.labels == std::vector<int64_t>{0, 0, 1, 1});
 }
 
+TEST_CASE("sentiment: the phrases of a tree that leans to the left") {
+  // (3 (1 (0 (0 a) (2 b)) (2 c)) (2 d)): the leftmost leaf is three levels down
+  const LabelledTree left{
+      {{{}, {}, {0, 1}, {}, {2, 3}, {}, {4, 5}}}, {0, 2, 0, 2, 1, 2, 3}, {"a", "b", "", "c", "", "d", ""}};
+  const Sentences phrases = two_class({left}, words_of_reviews({left}), true);
+  CHECK(phrases.words == std::vector<std::vector<int64_t>>{{1}, {1, 2}, {1, 2, 3}, {1, 2, 3, 4}});
+  CHECK(phrases.labels == std::vector<int64_t>{0, 0, 0, 1});
+}
+
 TEST_CASE("sentiment: words start from the vectors that are known") {
   const Symbols words(std::vector<std::vector<std::string>>{{"a", "b"}});
-  WordVectors known{.words = {"b"}, .width = 2, .values = {5, 6}, .ids = {{"b", 0}}};
+  WordVectors known{.words = {"c", "b"}, .width = 2, .values = {3, 4, 5, 6}, .ids = {{"c", 0}, {"b", 1}}};
   const auto values = initial_vectors(words, known, 1);
   REQUIRE(values.size() == 6);
   CHECK(values[4] == 5);
