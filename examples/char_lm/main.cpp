@@ -1,18 +1,15 @@
 // char_lm: learns a text character by character with an RNN, GRU or LSTM, and writes like it
+// Subject: Language models
 #include <fmt/format.h>
 
 #include <filesystem>
 
 #include "examples/char_lm/model.h"
 #include "examples/char_lm/settings.h"
-#include "examples/common/checkpoint.h"
 #include "examples/common/interrupt.h"
-#include "examples/common/metrics.h"
-#include "examples/common/optimizer.h"
-#include "examples/common/progress.h"
 #include "examples/common/result.h"
-#include "examples/common/svg.h"
 #include "examples/common/text_file.h"
+#include "examples/common/training_loop.h"
 
 namespace reel::examples {
 
@@ -60,69 +57,55 @@ class Training {
         train_at_(static_cast<size_t>(static_cast<double>(ids_.size()) * (1 - s.valid) + 1e-9)),
         streams_({ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(train_at_)}, s.common.batch, s.seq,
                  path),
-        model_(s.model, characters_.size(), layers_of(s), s.common.hidden),
-        metrics_(s.common.out, !s.common.resume.empty()) {
+        model_(s.model, characters_.size(), layers_of(s), s.common.hidden) {
     if (s.init > 0) {
       nn::init::fill(model_.output.weight, nn::init::normal(0, s.init));
       nn::init::fill(model_.output.bias, nn::init::constant(0));
     }
-    if (!s.common.load.empty()) load_weights(s.common.load, model_);
-    optimizer_ = make_optimizer(s.optimizer, model_.named_parameters(), s.common.lr);
+    states_ = model_.recurrent.initial(s.common.batch);
     smooth_ = std::log(static_cast<double>(characters_.size())) * (s.loss == "sum" ? chars_per_step() : 1);
-    if (!s.common.resume.empty()) resume();
+    loop_ = std::make_unique<TrainingLoop>("char_lm", s.common, model_, loop_options());
+    if (s.sample_every > 0) loop_->every(s.sample_every, [&] { show_sample(); });
   }
 
   int run() {
     say("{} characters, {} different; {} parameters\n", ids_.size(), characters_.size(),
         model_.num_parameters());
-    Progress progress(s_.common.steps, "chars/s", s_.common.log_every);
-    while (step_ < s_.common.steps && !interrupted()) {
-      const double loss = one_step();
-      progress.update(step_, loss, chars_per_step());
-      if (step_ % s_.common.log_every == 0) {
-        metrics_.log({{"step", step_}, {"loss", loss}, {"smooth_loss", smooth_}, {"grad_norm", norm_}});
-        record(loss);
-      }
-      if (s_.sample_every > 0 && step_ % s_.sample_every == 0 && step_ < s_.common.steps) {
-        progress.hide();
-        show_sample(loss);
-        checkpoint();
-      }
-    }
-    progress.finish();
-    if (interrupted()) return stop();
-    return finish(progress.speed());
+    const bool done = loop_->run([&](long step) {
+      return TrainingLoop::Step{loss_at(step), chars_per_step(), {}};
+    });
+    return done ? finish() : TrainingLoop::interrupted_status;
   }
 
  private:
   double chars_per_step() const { return static_cast<double>(s_.common.batch * s_.seq); }
 
-  Tensor loss_of(const Streams::Chunk& chunk) {
+  LoopOptions loop_options() {
+    return {.optimizer = s_.optimizer,
+            .clip_norm = s_.clip_norm,
+            .clip_value = s_.clip_value,
+            .after_step =
+                [&](double loss) {
+                  smooth_ = 0.999 * smooth_ + 0.001 * loss;
+                  return std::vector<Field>{{"smooth_loss", smooth_}};
+                },
+            .unit = "chars/s",
+            .title = fmt::format("Character model ({}): loss", s_.model),
+            .y_label = "nats a character",
+            .loss_scale = s_.loss == "sum" ? 1 / chars_per_step() : 1,
+            .same = same(),
+            .keep = [&](Checkpoint& checkpoint) { keep(checkpoint); },
+            .restore = [&](const Checkpoint& checkpoint) { restore(checkpoint); }};
+  }
+
+  Tensor loss_at(long step) {
+    const int64_t at = step % streams_.chunks();
+    if (at == 0) states_ = model_.recurrent.initial(s_.common.batch);
+    const Streams::Chunk chunk = streams_.chunk(at);
     auto [logits, states] = model_(chunk.inputs, states_);
     states_ = carried(std::move(states));
     return cross_entropy(logits, chunk.targets,
                          {.reduction = s_.loss == "sum" ? Reduction::sum : Reduction::mean});
-  }
-
-  double one_step() {
-    const int64_t at = step_ % streams_.chunks();
-    if (at == 0) states_ = model_.recurrent.initial(s_.common.batch);
-    const Tensor loss = loss_of(streams_.chunk(at));
-    optimizer_->zero_grad();
-    loss.backward();
-    const auto parameters = model_.parameters();
-    norm_ = optim::clip_grad_norm(parameters,
-                                  s_.clip_norm > 0 ? s_.clip_norm : std::numeric_limits<double>::max());
-    if (s_.clip_value > 0) optim::clip_grad_value(parameters, s_.clip_value);
-    const double value = loss.item();
-    ++step_;
-    if (!std::isfinite(value) || !std::isfinite(norm_)) {
-      fail("the loss at step {} is {} and its gradient's norm {}: want a smaller --lr, or --clip-norm", step_,
-           value, norm_);
-    }
-    optimizer_->step();
-    smooth_ = 0.999 * smooth_ + 0.001 * value;
-    return value;
   }
 
   // Nats a character over the end of the text, read in streams as in training.
@@ -148,15 +131,10 @@ class Training {
     return total / static_cast<double>(streams.chunks());
   }
 
-  void show_sample(double loss) {
-    say("--- step {}, loss {:.3f}\n{}\n---\n", step_, loss,
+  void show_sample() {
+    say("--- step {}, loss {:.3f}\n{}\n---\n", loop_->step(), loop_->loss(),
         write(model_, characters_, prompt_, s_.sample, s_.temperature,
-              s_.common.seed + static_cast<uint64_t>(step_)));
-  }
-
-  void record(double loss) {
-    curve_.x.push_back(static_cast<double>(step_));
-    curve_.y.push_back(s_.loss == "sum" ? loss / chars_per_step() : loss);
+              s_.common.seed + static_cast<uint64_t>(loop_->step())));
   }
 
   std::map<std::string, std::string> about() const {
@@ -174,55 +152,32 @@ class Training {
     return text;
   }
 
-  void resume() {
-    const Checkpoint from = load_checkpoint(s_.common.resume, model_, *optimizer_, same());
-    step_ = from.whole("step");
-    smooth_ = from.number("smooth_loss");
-    states_ = model_.recurrent.initial(s_.common.batch);
-    size_t k = 0;
-    for (auto& state : states_) {
-      for (Tensor* part : nn::parts(state)) *part = from.tensor(fmt::format("state.{:04}", k++), *part);
-    }
-    metrics_.keep_through(step_);
-  }
-
-  std::string checkpoint() {
-    if (states_.empty()) states_ = model_.recurrent.initial(s_.common.batch);
-    Checkpoint extra{.text = same()};
-    extra.text["step"] = std::to_string(step_);
-    extra.text["smooth_loss"] = fmt::format("{}", smooth_);
+  void keep(Checkpoint& checkpoint) {
+    checkpoint.text["smooth_loss"] = fmt::format("{}", smooth_);
     for (auto& state : states_) {
       for (Tensor* part : nn::parts(state)) {
-        extra.tensors.emplace_back(fmt::format("state.{:04}", extra.tensors.size()), *part);
+        checkpoint.tensors.emplace_back(fmt::format("state.{:04}", checkpoint.tensors.size()), *part);
       }
     }
-    const std::string path = s_.common.out + "/checkpoint.safetensors";
-    save_checkpoint(path, model_, *optimizer_, extra);
-    return path;
   }
 
-  int stop() {
-    const std::string path = checkpoint();
-    say_err("char_lm: stopped after step {}; go on with --resume {}\n", step_, path);
-    return 130;
+  void restore(const Checkpoint& checkpoint) {
+    smooth_ = checkpoint.number("smooth_loss");
+    size_t k = 0;
+    for (auto& state : states_) {
+      for (Tensor* part : nn::parts(state)) *part = checkpoint.tensor(fmt::format("state.{:04}", k++), *part);
+    }
   }
 
-  int finish(double speed) {
-    const double loss =
-        curve_.y.empty() ? smooth_ : curve_.y.back() * (s_.loss == "sum" ? chars_per_step() : 1);
-    show_sample(loss);
+  int finish() {
+    show_sample();
     const double val_loss = validate();
-    checkpoint();
-    const std::string path = s_.common.save.empty() ? s_.common.out + "/model.safetensors" : s_.common.save;
-    save_weights(path, model_, about());
-    curve_.name = s_.model;
-    write_svg(s_.common.out + "/loss.svg", line_chart({.title = "Character model: loss",
-                                                       .x_label = "step",
-                                                       .y_label = "nats a character",
-                                                       .series = {curve_}}));
-    metrics_.log({{"step", step_}, {"val_loss", val_loss}});
-    say("model {}\n", path);
-    print_result({{"loss", loss}, {"smooth_loss", smooth_}, {"val_loss", val_loss}, {"chars_per_s", speed}});
+    loop_->finish(about());
+    loop_->metrics().log({{"step", loop_->step()}, {"val_loss", val_loss}});
+    print_result({{"loss", loop_->loss()},
+                  {"smooth_loss", smooth_},
+                  {"val_loss", val_loss},
+                  {"chars_per_s", loop_->speed()}});
     return 0;
   }
 
@@ -233,12 +188,9 @@ class Training {
   size_t train_at_;
   Streams streams_;
   CharModel<Layers> model_;
-  std::unique_ptr<optim::Optimizer> optimizer_;
-  Metrics metrics_;
   typename CharModel<Layers>::States states_;
-  long step_ = 0;
-  double smooth_ = 0, norm_ = 0;
-  Series curve_;
+  double smooth_ = 0;
+  std::unique_ptr<TrainingLoop> loop_;
 };
 
 // The lecture's first example: four letters, "hell" -> "ello".

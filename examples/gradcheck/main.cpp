@@ -1,4 +1,5 @@
 // gradcheck: checks every op's gradients, kernels and errors, and prints a table
+// Subject: The engine itself
 #include <fmt/format.h>
 
 #include <algorithm>

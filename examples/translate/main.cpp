@@ -1,15 +1,12 @@
 // translate: learns to translate with an encoder, a decoder and attention; by default dates into ISO form
+// Subject: Translation
 #include <fmt/format.h>
 
 #include <cmath>
 
-#include "examples/common/checkpoint.h"
 #include "examples/common/interrupt.h"
-#include "examples/common/metrics.h"
-#include "examples/common/optimizer.h"
-#include "examples/common/progress.h"
 #include "examples/common/result.h"
-#include "examples/common/svg.h"
+#include "examples/common/training_loop.h"
 #include "examples/translate/filter.h"
 #include "examples/translate/judge.h"
 
@@ -69,82 +66,70 @@ class Training {
         task_(Task::make(s.task)),
         model_(sizes_of(s, task_)),
         judge_(task_, model_),
-        metrics_(s.common.out, !s.common.resume.empty()) {
-    if (!s.common.load.empty()) load_weights(s.common.load, model_);
-    optimizer_ = make_optimizer("adam", model_.named_parameters(), s.common.lr);
-    if (!s.common.resume.empty()) resume();
-  }
+        per_epoch_(static_cast<long>(plan_batches(task_.train, batches(), 0).size())),
+        loop_("translate", s.common, model_,
+              {.clip_norm = s.clip_norm,
+               .after_step =
+                   [&](double) {
+                     return std::vector<Field>{{"lr", loop_.optimizer().lr()}};
+                   },
+               .steps_per_epoch = per_epoch_,
+               .minutes = s.minutes,
+               .unit = "tokens/s",
+               .title = "Translation: loss",
+               .y_label = "nats a word",
+               .curve = "training",
+               .same = same(),
+               .keep = [&](Checkpoint& checkpoint) { keep(checkpoint); },
+               .restore = [&](const Checkpoint& checkpoint) { restore(checkpoint); }}) {}
 
   int run() {
     say("{} pairs for training, {} for validation, {} for testing; {} and {} words; {} parameters\n",
         task_.train.size(), task_.valid.size(), task_.test.size(), task_.source.size(), task_.target.size(),
         model_.num_parameters());
-    const auto per_epoch = static_cast<long>(plan_batches(task_.train, batches(), 0).size());
-    const long by_epochs = s_.common.epochs == unlimited ? 0 : per_epoch * s_.common.epochs;
-    const long total = s_.common.steps != unlimited ? s_.common.steps : by_epochs;
-    Progress progress(total, "tokens/s", s_.common.log_every, s_.minutes);
-    while (!interrupted()) {
-      const bool at_end = (total > 0 && step_ >= total) || progress.out_of_time();
-      if (step_ > judged_ && (at_end || step_ % per_epoch == 0)) {
-        progress.hide();
-        end_of_epoch(step_ / per_epoch);
-      }
-      if (at_end) break;
-      const auto plan = plan_batches(task_.train, batches(), static_cast<uint64_t>(step_ / per_epoch));
-      for (auto k = static_cast<size_t>(step_ % per_epoch); k < plan.size(); ++k) {
-        one_step(assemble(task_.train, plan[k]), progress);
-        if ((total > 0 && step_ >= total) || progress.out_of_time() || interrupted()) break;
-      }
-    }
-    progress.finish();
-    if (interrupted()) return stop();
-    return finish(progress.speed());
+    loop_.every(per_epoch_, [&] { end_of_epoch(); });
+    if (!loop_.run([&](long step) { return step_of(batch_at(step)); }))
+      return TrainingLoop::interrupted_status;
+    if (loop_.step() > judged_) end_of_epoch();
+    return finish();
   }
 
  private:
   BatchOptions batches() const { return {.sentences = s_.common.batch, .seed = s_.common.seed}; }
 
-  void one_step(const Batch& batch, Progress& progress) {
-    const Tensor loss = model_.loss(batch);
-    optimizer_->zero_grad();
-    loss.backward();
-    const double norm = optim::clip_grad_norm(model_.parameters(), s_.clip_norm);
-    const double value = loss.item();
-    ++step_;
-    if (!std::isfinite(value) || !std::isfinite(norm)) {
-      fail("the loss at step {} is {} and its gradient's norm {}: want a smaller --lr or --clip-norm", step_,
-           value, norm);
+  Batch batch_at(long step) {
+    if (const long epoch = step / per_epoch_; epoch != epoch_) {
+      epoch_ = epoch;
+      plan_ = plan_batches(task_.train, batches(), static_cast<uint64_t>(epoch));
     }
-    optimizer_->step();
+    return assemble(task_.train, plan_[static_cast<size_t>(step % per_epoch_)]);
+  }
+
+  TrainingLoop::Step step_of(const Batch& batch) {
     double words = 0;
     for (int64_t length : batch.target_lengths) words += static_cast<double>(length);
-    progress.update(step_, value, words);
-    if (step_ % s_.common.log_every != 0) return;
-    metrics_.log({{"step", step_}, {"loss", value}, {"grad_norm", norm}, {"lr", optimizer_->lr()}});
-    training_.x.push_back(static_cast<double>(step_));
-    training_.y.push_back(value);
+    return {model_.loss(batch), words, {}};
   }
 
   // Keeps the best model; halves the learning rate where validation does not improve.
-  void end_of_epoch(long epoch) {
+  void end_of_epoch() {
     const double loss = judge_.loss(task_.valid);
-    judged_ = step_;
+    judged_ = loop_.step();
     if (loss < best_) {
       best_ = loss;
       best_weights_ = copies(model_.state_dict());
       save_weights(best_path(), model_, task_.about());
     } else {
-      optimizer_->set_lr(optimizer_->lr() / 2);
+      loop_.optimizer().set_lr(loop_.optimizer().lr() / 2);
     }
     const auto sample = judge_.translate(task_.valid, 256);
     const auto score = judge_.score(sample, task_.valid_text, task_.valid);
-    say("epoch {}: validation loss {:.4f}, exact {:.1f} %, BLEU {:.2f}\n", epoch, loss, 100 * score.exact,
-        score.bleu);
+    say("epoch {}: validation loss {:.4f}, exact {:.1f} %, BLEU {:.2f}\n", judged_ / per_epoch_, loss,
+        100 * score.exact, score.bleu);
     judge_.show(task_.valid_text, task_.valid, sample, 2);
-    metrics_.log({{"step", step_}, {"val_loss", loss}, {"val_exact", score.exact}, {"val_bleu", score.bleu}});
-    validation_.x.push_back(static_cast<double>(step_));
-    validation_.y.push_back(loss);
-    checkpoint();
+    loop_.metrics().log(
+        {{"step", judged_}, {"val_loss", loss}, {"val_exact", score.exact}, {"val_bleu", score.bleu}});
+    loop_.add_to_curve("validation", loss);
   }
 
   std::string best_path() const {
@@ -160,55 +145,35 @@ class Training {
     return text;
   }
 
-  std::string checkpoint() {
-    Checkpoint extra{.text = same()};
-    extra.text["step"] = std::to_string(step_);
-    extra.text["judged"] = std::to_string(judged_);
-    extra.text["best"] = fmt::format("{}", best_);
-    for (const auto& [name, tensor] : best_weights_) extra.tensors.emplace_back("best." + name, tensor);
-    const std::string path = s_.common.out + "/checkpoint.safetensors";
-    save_checkpoint(path, model_, *optimizer_, extra);
-    return path;
+  void keep(Checkpoint& checkpoint) const {
+    checkpoint.text["judged"] = std::to_string(judged_);
+    checkpoint.text["best"] = fmt::format("{}", best_);
+    for (const auto& [name, tensor] : best_weights_) checkpoint.tensors.emplace_back("best." + name, tensor);
   }
 
-  void resume() {
-    const Checkpoint from = load_checkpoint(s_.common.resume, model_, *optimizer_, same());
-    step_ = from.whole("step");
-    judged_ = from.whole("judged");
-    best_ = from.number("best");
-    if (std::isfinite(best_)) {
-      for (const auto& [name, tensor] : model_.state_dict())
-        best_weights_.emplace_back(name, from.tensor("best." + name, tensor));
-    }
-    metrics_.keep_through(step_);
+  void restore(const Checkpoint& checkpoint) {
+    judged_ = checkpoint.whole("judged");
+    best_ = checkpoint.number("best");
+    if (!std::isfinite(best_)) return;
+    for (const auto& [name, tensor] : model_.state_dict())
+      best_weights_.emplace_back(name, checkpoint.tensor("best." + name, tensor));
   }
 
-  int stop() {
-    const std::string path = checkpoint();
-    say_err("translate: stopped after step {}; go on with --resume {}\n", step_, path);
-    return 130;
-  }
-
-  int finish(double speed) {
+  int finish() {
+    loop_.checkpoint();
     if (std::isfinite(best_)) model_.load_state_dict(best_weights_);
-    save_weights(best_path(), model_, task_.about());
+    loop_.finish(task_.about());
     const auto translations = judge_.translate(task_.test);
     const auto score = judge_.score(translations, task_.test_text, task_.test);
     say("\nof the {} test pairs:\n", task_.test.size());
     judge_.show(task_.test_text, task_.test, translations, 10);
     draw(translations);
-    say("model {}, pictures {}/loss.svg and {}/alignment.svg\n", best_path(), s_.common.out, s_.common.out);
-    print_result({{"exact", score.exact}, {"bleu", score.bleu}, {"loss", best_}, {"tokens_per_s", speed}});
+    print_result(
+        {{"exact", score.exact}, {"bleu", score.bleu}, {"loss", best_}, {"tokens_per_s", loop_.speed()}});
     return 0;
   }
 
   void draw(const std::vector<Translator::Translation>& translations) {
-    training_.name = "training";
-    validation_.name = "validation";
-    write_svg(s_.common.out + "/loss.svg", line_chart({.title = "Translation: loss",
-                                                       .x_label = "step",
-                                                       .y_label = "nats a word",
-                                                       .series = {training_, validation_}}));
     // A test sentence of middling length shows the alignment best.
     size_t best = 0;
     for (size_t k = 0; k < translations.size(); ++k) {
@@ -230,18 +195,18 @@ class Training {
                                                           .values = translations[best].alignment,
                                                           .low = 0,
                                                           .high = 1}));
+    say("picture {}/alignment.svg\n", s_.common.out);
   }
 
   const Settings& s_;
   Task task_;
   Translator model_;
   Judge judge_;
-  Metrics metrics_;
-  std::unique_ptr<optim::Optimizer> optimizer_;
-  long step_ = 0, judged_ = 0;  // judged_: when the validation text was last read
-  double best_ = INFINITY;      // loss on it, and the weights that had it
-  NamedTensors best_weights_;
-  Series training_, validation_;
+  long per_epoch_, epoch_ = -1, judged_ = 0;    // judged_: when the validation text was last read
+  std::vector<std::vector<size_t>> plan_ = {};  // the batches of this epoch
+  double best_ = INFINITY;                      // loss on it, and the weights that had it
+  NamedTensors best_weights_ = {};
+  TrainingLoop loop_;
 };
 
 }  // namespace

@@ -1,0 +1,120 @@
+#include "examples/common/training_loop.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "examples/common/interrupt.h"
+#include "examples/common/say.h"
+
+namespace reel::examples {
+
+namespace {
+
+long steps_of(const CommonFlags& common, const LoopOptions& options) {
+  if (common.steps > 0) return common.steps;
+  return common.epochs > 0 ? common.epochs * options.steps_per_epoch : 0;
+}
+
+}  // namespace
+
+TrainingLoop::TrainingLoop(const std::string& name, const CommonFlags& common, nn::Module& model,
+                           LoopOptions options)
+    : name_(name),
+      common_(common),
+      model_(model),
+      options_(std::move(options)),
+      metrics_(common.out, !common.resume.empty()),
+      optimizer_(make_optimizer(options_.optimizer, model.named_parameters(), common.lr)),
+      total_(steps_of(common, options_)) {
+  if (!common.load.empty()) load_weights(common.load, model);
+  if (common.resume.empty()) return;
+  const Checkpoint from = load_checkpoint(common.resume, model, *optimizer_, options_.same);
+  step_ = from.whole("step");
+  loss_ = from.number("loss");
+  if (options_.restore) options_.restore(from);
+  metrics_.keep_through(step_);
+}
+
+bool TrainingLoop::run(const std::function<Step(long)>& step) {
+  Progress progress(total_, options_.unit, common_.log_every, options_.minutes);
+  const auto over = [&] { return (total_ > 0 && step_ >= total_) || progress.out_of_time(); };
+  while (!over() && !interrupted()) {
+    const Step now = step(step_);
+    update(now);
+    progress.update(step_, loss_, now.units);
+    if (every_ > 0 && step_ % every_ == 0 && !over()) {
+      progress.hide();
+      between_();
+      checkpoint();
+    }
+  }
+  progress.finish();
+  speed_ = progress.speed();
+  const std::string path = checkpoint();
+  if (!interrupted()) return true;
+  say_err("{}: stopped after step {}; go on with --resume {}\n", name_, step_, path);
+  return false;
+}
+
+void TrainingLoop::update(const Step& step) {
+  optimizer_->zero_grad();
+  step.loss.backward();
+  const auto parameters = model_.parameters();
+  norm_ = optim::clip_grad_norm(
+      parameters, options_.clip_norm > 0 ? options_.clip_norm : std::numeric_limits<double>::max());
+  if (options_.on_gradients) options_.on_gradients();
+  if (options_.clip_value > 0) optim::clip_grad_value(parameters, options_.clip_value);
+  loss_ = step.loss.item();
+  ++step_;
+  if (!std::isfinite(loss_) || !std::isfinite(norm_)) {
+    fail("the loss at step {} is {} and its gradient's norm {}: want a smaller --lr", step_, loss_, norm_);
+  }
+  if (options_.decay && total_ > 0) {
+    optimizer_->set_lr(common_.lr * (1 - static_cast<double>(step_ - 1) / static_cast<double>(total_)));
+  }
+  optimizer_->step();
+  const std::vector<Field> more = options_.after_step ? options_.after_step(loss_) : std::vector<Field>();
+  if (step_ % common_.log_every != 0) return;
+  std::vector<Field> fields{{"step", step_}, {"loss", loss_}, {"grad_norm", norm_}};
+  for (const auto& [name, part] : step.parts) fields.emplace_back(name, part.item());
+  fields.insert(fields.end(), more.begin(), more.end());
+  metrics_.log(fields);
+  if (step.parts.empty()) add_to_curve(options_.curve, options_.loss_scale * loss_);
+  for (const auto& [name, part] : step.parts) add_to_curve(name, options_.loss_scale * part.item());
+}
+
+void TrainingLoop::add_to_curve(const std::string& name, double value) {
+  auto curve = std::ranges::find(curves_, name, &Series::name);
+  if (curve == curves_.end()) curve = curves_.insert(curves_.end(), Series{.name = name, .x = {}, .y = {}});
+  curve->x.push_back(static_cast<double>(step_));
+  curve->y.push_back(value);
+}
+
+void TrainingLoop::every(long steps, std::function<void()> between) {
+  every_ = steps;
+  between_ = std::move(between);
+}
+
+std::string TrainingLoop::checkpoint() {
+  Checkpoint extra{.text = options_.same};
+  extra.text["step"] = std::to_string(step_);
+  extra.text["loss"] = fmt::format("{}", loss_);
+  if (options_.keep) options_.keep(extra);
+  const std::string path = common_.out + "/checkpoint.safetensors";
+  save_checkpoint(path, model_, *optimizer_, extra);
+  return path;
+}
+
+void TrainingLoop::finish(const std::map<std::string, std::string>& about) {
+  const std::string path = common_.save.empty() ? common_.out + "/model.safetensors" : common_.save;
+  save_weights(path, model_, about);
+  write_svg(common_.out + "/loss.svg", line_chart({.title = options_.title,
+                                                   .x_label = "step",
+                                                   .y_label = options_.y_label,
+                                                   .series = curves_,
+                                                   .log_y = options_.log_y}));
+  say("model {}, picture {}/loss.svg\n", path, common_.out);
+}
+
+}  // namespace reel::examples

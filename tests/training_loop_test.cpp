@@ -1,0 +1,120 @@
+// The loop around a step of training: a resumed run ends where the uninterrupted one does.
+#include "examples/common/training_loop.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "reel.h"
+#include "tests/scratch.h"
+
+using namespace reel;
+using namespace reel::examples;
+using scratch::Contains;
+using scratch::message_of;
+
+namespace {
+
+// Noise on its way through a linear layer; the random generator is part of what is resumed.
+struct Run {
+  nn::Linear model{{}, 3, 2};
+  CommonFlags common;
+  long seen = 0;
+  std::vector<double> weights;
+
+  // Ends by an exception at step `killed`, if any.
+  Run(const std::string& out, long steps, const std::string& resume = "", const LoopOptions& options = {},
+      long killed = -1) {
+    manual_seed(5);
+    nn::init::fill(model.weight, nn::init::normal(0, 1));
+    nn::init::fill(model.bias, nn::init::constant(0));
+    common = {.out = out, .steps = steps, .lr = 0.1, .log_every = 2, .resume = resume};
+    TrainingLoop loop("test", common, model, options);
+    loop.every(5, [&] { ++seen; });
+    const bool done = loop.run([&](long step) {
+      if (step == killed) fail("killed");
+      const Tensor x = normal({4, 3});
+      return TrainingLoop::Step{mse_loss(model(x), slice(x, 1, 0, 2)), 4, {}};
+    });
+    REQUIRE(done);
+    loop.finish({{"about", "x"}});
+    weights = model.weight.to_vector<double>();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a run equals one that was killed and resumed, to the bit") {
+  const scratch::Folder folder;
+  for (const bool decay : {false, true}) {
+    const LoopOptions options{.clip_norm = 1, .decay = decay};
+    const Run whole(folder / "whole", 20, "", options);
+    CHECK(whole.seen == 3);
+    CHECK(message_of([&] { Run(folder / "part", 20, "", options, 12); }) == "killed");
+    const Run rest(folder / "part", 20, folder / "part/checkpoint.safetensors", options);
+    CHECK(rest.seen == 1);  // it went on after step 10
+    CHECK(rest.weights == whole.weights);
+    CHECK(scratch::get(folder / "part/metrics.jsonl") == scratch::get(folder / "whole/metrics.jsonl"));
+  }
+  const std::string metrics = scratch::get(folder / "whole/metrics.jsonl");
+  CHECK(std::ranges::count(metrics, '\n') == 10);
+  CHECK(metrics == Contains("{\"step\":2,\"loss\":"));
+  CHECK(std::filesystem::exists(folder / "whole/model.safetensors"));
+  CHECK(scratch::get(folder / "whole/loss.svg") == Contains("<svg"));
+}
+
+TEST_CASE("a checkpoint of other flags, a loss that is no number: refused with a sentence") {
+  const scratch::Folder folder;
+  Run(folder / "a", 3, "", {.same = {{"--delay", "2"}}});
+  const std::string checkpoint = folder / "a/checkpoint.safetensors";
+  CHECK(message_of([&] {
+          Run(folder / "a", 3, checkpoint, {.same = {{"--delay", "3"}}});
+        }) == Contains("the checkpoint's --delay is 2 and this run's 3"));
+  nn::Linear model({}, 1, 1);
+  const CommonFlags common{.out = folder / "b", .steps = 3, .lr = 0.1, .log_every = 1};
+  TrainingLoop loop("test", common, model, {});
+  CHECK(message_of([&] {
+          loop.run([&](long) { return TrainingLoop::Step{sum(model(ones({1, 1})) / 0.0), 1, {}}; });
+        }) == Contains("the loss at step 1 is"));
+}
+
+TEST_CASE("clipping and a hook see the gradients before the update") {
+  const scratch::Folder folder;
+  nn::Linear model({}, 2, 1, false);
+  model.weight.assign(zeros({1, 2}));
+  const CommonFlags common{.out = folder / "c", .steps = 1, .lr = 1, .log_every = 1};
+  double before = 0;
+  TrainingLoop loop("test", common, model, {.optimizer = "sgd", .clip_value = 0.5, .on_gradients = [&] {
+                                              before = model.weight.grad().to_vector<double>()[0];
+                                            }});
+  loop.run([&](long) { return TrainingLoop::Step{sum(model(full({1, 2}, 3))), 1, {}}; });
+  CHECK(before == 3);
+  CHECK(model.weight.to_vector<double>() == std::vector<double>{-0.5, -0.5});
+}
+
+TEST_CASE("a falling learning rate goes from its full value to almost 0") {
+  const scratch::Folder folder;
+  nn::Linear model({}, 1, 1, false);
+  model.weight.assign(zeros({1, 1}));
+  const CommonFlags common{.out = folder / "d", .steps = 4, .lr = 1, .log_every = 1};
+  TrainingLoop loop("test", common, model, {.optimizer = "sgd", .decay = true});
+  loop.run([&](long) { return TrainingLoop::Step{sum(model(ones({1, 1}))), 1, {}}; });
+  CHECK(model.weight.item() == -(1 + 0.75 + 0.5 + 0.25));
+}
+
+TEST_CASE("parts of a loss come into the metrics and the picture") {
+  const scratch::Folder folder;
+  nn::Linear model({}, 1, 1, false);
+  const CommonFlags common{.out = folder / "e", .steps = 2, .lr = 0.1, .log_every = 1};
+  TrainingLoop loop("test", common, model, {.after_step = [](double) {
+                      return std::vector<Field>{{"more", 7}};
+                    }});
+  loop.run([&](long) {
+    const Tensor a = sum(model(ones({1, 1}))) * 0.0 + 2.0, b = a + 1.0;
+    return TrainingLoop::Step{a + b, 1, {{"first part", a}, {"second", b}}};
+  });
+  loop.finish();
+  CHECK(scratch::get(folder / "e/metrics.jsonl") == Contains(R"("first part":2.0,"second":3.0,"more":7})"));
+  CHECK(scratch::get(folder / "e/loss.svg") == Contains("first part"));
+}
