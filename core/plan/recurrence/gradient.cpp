@@ -160,7 +160,7 @@ class Backward {
                 .shape = n.shape,
                 .dtype = n.dtype,
                 .list = {list.begin(), list.end()}};
-      if (call.shape.rank() > 0 && call.shape[0] == Gradient::kRows) call.shape[0] = schedule_.rows;
+      if (call.shape.rank() > 0 && call.shape[0] == kTracedRows) call.shape[0] = schedule_.rows;
       return record(*n.op, std::vector<Arg>(in.begin(), in.end()), std::move(call));
     };
     write(body, split, Split::Outside::before, values_, make);

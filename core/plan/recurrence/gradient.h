@@ -6,8 +6,6 @@
 namespace reel::plan {
 
 struct Recurrence::Gradient {
-  static constexpr int64_t kRows = 977;  // of the traced body: no other axis is likely to be so long
-
   // Which cotangents there are, and whose gradient is wanted.
   struct Key {
     std::vector<bool> given;       // of own outputs: a cotangent from outside

@@ -60,6 +60,10 @@ struct Recurrence {
   ~Recurrence();
 };
 
+// How many rows a body has on paper, so that it is the same for all batches: no other axis is likely to be so
+// long.
+inline constexpr int64_t kTracedRows = 977;
+
 // Equal ones are one. Null where there are too many.
 const Recurrence* intern(Body body, size_t rows, size_t reads, size_t own);
 // The same with outputs for all that its gradient reads; null where the gradient is no recurrence.
@@ -92,7 +96,7 @@ struct Split {
 // gradients of weights are. Nothing where rows depend on each other in other ways.
 std::optional<Split> split(const Body& body, std::span<const Argument> arguments, std::span<const Id> states,
                            std::span<const Id> wanted, bool sums);
-Body inner_body(const Body& body, const Split& split);
+Body inner_body(const Body& body, const Split& split);  // of kTracedRows
 
 // Makes the nodes that are outside, before or after: values[id] = make(node, values of its inputs).
 template <class Value, class Make>

@@ -89,8 +89,7 @@ class Running {
           gathered_(gathered),
           arrays_(plan_.arrays),
           addresses_(plan_.addresses),
-          base_(plan_.roots.size()),
-          at_(all.r_.reads, 0) {}
+          base_(plan_.roots.size()) {}
 
     void place(Schedule::Level level, bool reads) {
       const int64_t rows = level.end - level.begin;
@@ -167,7 +166,6 @@ class Running {
     std::vector<Array> arrays_;
     std::vector<std::byte*> addresses_;
     std::vector<std::byte*> base_, found_;
-    std::vector<size_t> at_;
   };
 
   int64_t size_of_total(const Compiled::Total& total) const {

@@ -260,12 +260,21 @@ std::optional<Split> split(const Body& body, std::span<const Argument> arguments
 
 Body inner_body(const Body& body, const Split& split) {
   const Graph& graph = body.graph;
+  Grouping grouping(body);
+  grouping.find_ways();
+  const auto rows = [&](Id id) {
+    if (!graph.is_node(id)) return id < static_cast<Id>(body.arguments);
+    const Way way = grouping.way(graph.node_of(id));
+    return way == Way::light || way == Way::heavy;
+  };
   Body inner;
   std::vector<Id> now(graph.leaves.size() + graph.nodes.size(), -1);
   const auto leaves = [&](const std::vector<Id>& ids) {
     for (Id id : ids) {
       now[static_cast<size_t>(id)] = static_cast<Id>(inner.graph.leaves.size());
-      inner.graph.leaves.push_back({graph.dtype(id), graph.shape(id), row_major(graph.shape(id))});
+      Shape shape = graph.shape(id);
+      if (rows(id)) shape[0] = kTracedRows;
+      inner.graph.leaves.push_back({graph.dtype(id), shape, row_major(shape)});
       inner.leaf_grads.push_back(graph.is_node(id) ? body.requires_grad[graph.node_of(id)]
                                                    : body.leaf_grads[static_cast<size_t>(id)]);
     }
@@ -278,6 +287,7 @@ Body inner_body(const Body& body, const Split& split) {
   for (size_t k = 0; k < graph.nodes.size(); ++k) {
     if (!split.inside[k]) continue;
     GraphNode n = graph.nodes[k];
+    if (rows(graph.id_of(k))) n.shape[0] = kTracedRows;
     if (n.floats >= 0) {
       inner.floats.push_back(body.floats[static_cast<size_t>(n.floats)]);
       n.floats = static_cast<int32_t>(inner.floats.size()) - 1;

@@ -14,7 +14,6 @@ namespace {
 
 using Gradient = Recurrence::Gradient;
 using From = Gradient::From;
-constexpr int64_t kRows = Gradient::kRows;
 
 // Records the body and its gradient, and reads off what the gradient is made of.
 class Tracing {
@@ -50,7 +49,7 @@ class Tracing {
   const Graph& graph() const { return r_.body.graph; }
 
   Tensor placeholder(DType dtype, Shape shape, bool rows) {
-    if (rows) shape[0] = kRows;
+    if (rows) shape[0] = kTracedRows;
     return Tensor(tape_.placeholder(dtype, shape));
   }
 
@@ -81,7 +80,7 @@ class Tracing {
                 .dtype = n.dtype,
                 .list = {graph().list_of(n).begin(), graph().list_of(n).end()}};
       shared_.push_back(grouping.way(k) == Way::constant);
-      if (!shared_.back()) call.shape[0] = kRows;
+      if (!shared_.back()) call.shape[0] = kTracedRows;
       tape_.grad_enabled = r_.body.requires_grad[k];
       values_.push_back(record(*n.op, in, std::move(call)));
       forward_[values_.back().node()] = graph().id_of(k);
