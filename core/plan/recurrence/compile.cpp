@@ -63,6 +63,7 @@ class Compiling {
     find_rows(graph);
     keep_what_is_shared();
     lay_out(*made_->plan);
+    find_moving();
     return std::move(made_);
   }
 
@@ -164,6 +165,15 @@ class Compiling {
         made_->bases[root].base = Base::kept;
         plan().roots[root].lasts = true;
       }
+    }
+  }
+
+  void find_moving() {
+    for (size_t k = 0; k < plan().operands.size(); ++k) {
+      const PlannedValue& v = plan().values[static_cast<size_t>(plan().operands[k])];
+      const Compiled::RootBase& base = made_->bases[static_cast<size_t>(v.root)];
+      if (base.base == Base::row || base.base == Base::read || base.base == Base::output)
+        made_->moving.push_back({static_cast<uint32_t>(k), base, v.offset});
     }
   }
 

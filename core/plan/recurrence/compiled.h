@@ -28,6 +28,13 @@ struct Recurrence::Compiled {
   std::vector<bool> by_rows;        // of the plan's operands: whether their first axis is rows
   std::vector<size_t> once, level;  // steps: made once, made at every level
   std::vector<int64_t> read_bytes;  // of reads: a row's
+  // Operands whose memory differs from level to level.
+  struct Moving {
+    uint32_t operand;
+    RootBase base;
+    int64_t offset;
+  };
+  std::vector<Moving> moving;
   // Sums over the rows of a level, to be added up: an output and the plan's value.
   struct Total {
     size_t output;

@@ -37,12 +37,16 @@ class Running {
   Running(const Exec& e, const Schedule& schedule, const Compiled& compiled)
       : e_(e), r_(*e.op.recurrence), schedule_(schedule), c_(compiled) {
     shared_ = Buffer(static_cast<size_t>(std::max<int64_t>(c_.plan->arena_bytes, 1)));
+    std::byte* next = e.out.data;
+    for (size_t k = 0; k < r_.body.outputs.size(); ++k) {
+      outputs_.push_back(next);
+      next += r_.shape(k, schedule.rows).numel() * static_cast<int64_t>(size_of(e.out.dtype));
+    }
   }
 
   // What all levels share: packed weights.
   void once() {
     Thread thread(*this, shared_.data(), 0);
-    thread.place({0, 0}, false);
     for (size_t s : c_.once) thread.step(c_.plan->steps[s], -1);
   }
 
@@ -57,7 +61,7 @@ class Running {
     Thread thread(*this, first ? shared_.data() : own.data(), rows.data());
     for (const auto& level : share) {
       if (level.begin == level.end) continue;
-      thread.place(level, true);
+      thread.place(level);
       for (size_t s : c.level) thread.step(c.plan->steps[s], level.end - level.begin);
       thread.add_totals(sums);
     }
@@ -72,8 +76,8 @@ class Running {
   void write_totals(const std::byte* sums, int threads) const {
     for (const Compiled::Total& total : c_.totals) {
       const int64_t bytes = size_of_total(total);
-      std::memset(output(total.output), 0, static_cast<size_t>(bytes));
-      for (int t = 0; t < threads; ++t) add(output(total.output), sums + t * totals_bytes(), bytes);
+      std::memset(outputs_[total.output], 0, static_cast<size_t>(bytes));
+      for (int t = 0; t < threads; ++t) add(outputs_[total.output], sums + t * totals_bytes(), bytes);
       sums += bytes;
     }
   }
@@ -89,31 +93,42 @@ class Running {
           gathered_(gathered),
           arrays_(plan_.arrays),
           addresses_(plan_.addresses),
-          base_(plan_.roots.size()) {}
+          found_(all.r_.reads) {
+      settle();
+    }
 
-    void place(Schedule::Level level, bool reads) {
-      const int64_t rows = level.end - level.begin;
-      std::byte* room = gathered_;
-      found_.clear();
-      for (size_t p = 0; reads && p < all_.r_.reads; ++p) {
-        found_.push_back(find(p, level, room));
-        room += (all_.c_.read_bytes[p] * all_.c_.capacity + 63) / 64 * 64;
-      }
-      for (size_t k = 0; k < base_.size(); ++k) {
-        const Compiled::RootBase& b = all_.c_.bases[k];
-        switch (b.base) {
-          case Base::row: base_[k] = all_.e_.in[b.index].data + level.begin * b.row_bytes; break;
-          case Base::read: base_[k] = reads ? found_[b.index] : nullptr; break;
-          case Base::shared: base_[k] = all_.e_.in[all_.r_.rows + b.index].data; break;
-          case Base::output: base_[k] = all_.output(b.index) + level.begin * b.row_bytes; break;
-          case Base::scratch: base_[k] = arena_ + plan_.roots[k].offset; break;
-          case Base::kept: base_[k] = all_.shared_.data() + plan_.roots[k].offset; break;
-        }
-      }
+    // What lies where it lies at every level.
+    void settle() {
       for (size_t k = 0; k < plan_.operands.size(); ++k) {
         const PlannedValue& v = plan_.values[static_cast<size_t>(plan_.operands[k])];
-        arrays_[k].data = addresses_[k] = base_[static_cast<size_t>(v.root)] + v.offset;
-        if (all_.c_.by_rows[k]) arrays_[k].shape[0] = rows;
+        const Compiled::RootBase& b = all_.c_.bases[static_cast<size_t>(v.root)];
+        std::byte* base = b.base == Base::shared ? all_.e_.in[all_.r_.rows + b.index].data
+                          : b.base == Base::kept
+                              ? all_.shared_.data() + plan_.roots[static_cast<size_t>(v.root)].offset
+                              : arena_ + plan_.roots[static_cast<size_t>(v.root)].offset;
+        arrays_[k].data = addresses_[k] = base + v.offset;
+      }
+    }
+
+    void place(Schedule::Level level) {
+      std::byte* room = gathered_;
+      for (size_t p = 0; p < all_.r_.reads; ++p) {
+        found_[p] = find(p, level, room);
+        room += (all_.c_.read_bytes[p] * all_.c_.capacity + 63) / 64 * 64;
+      }
+      for (const Compiled::Moving& m : all_.c_.moving) {
+        std::byte* base =
+            m.base.base == Base::read
+                ? found_[m.base.index]
+                : (m.base.base == Base::row ? all_.e_.in[m.base.index].data : all_.outputs_[m.base.index]) +
+                      level.begin * m.base.row_bytes;
+        arrays_[m.operand].data = addresses_[m.operand] = base + m.offset;
+      }
+      if (const int64_t rows = level.end - level.begin; rows != rows_) {
+        for (size_t k = 0; k < arrays_.size(); ++k) {
+          if (all_.c_.by_rows[k]) arrays_[k].shape[0] = rows;
+        }
+        rows_ = rows;
       }
     }
 
@@ -129,7 +144,8 @@ class Running {
     void add_totals(std::byte* sums) {
       for (const Compiled::Total& total : all_.c_.totals) {
         const PlannedValue& v = plan_.values[static_cast<size_t>(total.value)];
-        all_.add(sums, base_[static_cast<size_t>(v.root)] + v.offset, all_.size_of_total(total));
+        const int64_t at = plan_.roots[static_cast<size_t>(v.root)].offset + v.offset;
+        all_.add(sums, arena_ + at, all_.size_of_total(total));
         sums += all_.size_of_total(total);
       }
     }
@@ -165,7 +181,8 @@ class Running {
     std::byte *arena_, *gathered_;
     std::vector<Array> arrays_;
     std::vector<std::byte*> addresses_;
-    std::vector<std::byte*> base_, found_;
+    std::vector<std::byte*> found_;  // of reads: the level's rows
+    int64_t rows_ = -1;
   };
 
   int64_t size_of_total(const Compiled::Total& total) const {
@@ -181,12 +198,9 @@ class Running {
     for (size_t k = 0; k < static_cast<size_t>(bytes) / sizeof(double); ++k) sum[k] += part[k];
   }
 
-  std::byte* output(size_t k) const {
-    return e_.out.data + r_.offset(k, schedule_.rows) * static_cast<int64_t>(size_of(e_.out.dtype));
-  }
   std::byte* rows_of(int64_t source) const {
-    const auto outputs = static_cast<int64_t>(r_.body.outputs.size());
-    return source < outputs ? output(static_cast<size_t>(source))
+    const auto outputs = static_cast<int64_t>(outputs_.size());
+    return source < outputs ? outputs_[static_cast<size_t>(source)]
                             : e_.in[r_.rows + r_.shared() + static_cast<size_t>(source - outputs)].data;
   }
 
@@ -195,6 +209,7 @@ class Running {
   const Schedule& schedule_;
   const Compiled& c_;
   Buffer shared_;
+  std::vector<std::byte*> outputs_;
 };
 
 // ---- Threads ----
