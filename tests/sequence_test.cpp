@@ -18,7 +18,8 @@ namespace {
 [[maybe_unused]] const int poisoned = ::setenv("REEL_POISON", "1", 1);
 
 const char* const kPlans[] = {"",           "-prune",
-                              "-batch",     "-accumulate",
+                              "-batch",     "-recur",
+                              "-split",     "-accumulate",
                               "-fuse",      "-place",
                               "none",       "-batch,-accumulate",
                               "none,batch", "none,accumulate,place"};

@@ -103,10 +103,10 @@ struct Name {
   std::string_view name;
   bool Passes::*on;
 };
-constexpr Name kNames[] = {{"prune", &Passes::prune}, {"commute", &Passes::commute},
-                           {"batch", &Passes::batch}, {"accumulate", &Passes::accumulate},
-                           {"fuse", &Passes::fuse},   {"pack", &Passes::pack},
-                           {"place", &Passes::place}};
+constexpr Name kNames[] = {
+    {"prune", &Passes::prune}, {"commute", &Passes::commute},       {"batch", &Passes::batch},
+    {"recur", &Passes::recur}, {"accumulate", &Passes::accumulate}, {"fuse", &Passes::fuse},
+    {"pack", &Passes::pack},   {"place", &Passes::place},           {"split", &Passes::split}};
 
 // "-fuse,-batch", or "" for all, or "none".
 Passes parse(std::string_view text) {
@@ -130,7 +130,7 @@ Passes parse(std::string_view text) {
     if (!known) {
       fail(
           "REEL_PLAN: '{}' is no pass: want none, or names with + or - before them, of prune, commute, "
-          "batch, accumulate, fuse, pack, place",
+          "batch, recur, accumulate, fuse, pack, place, split",
           word);
     }
   }

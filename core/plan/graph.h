@@ -119,7 +119,8 @@ bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const 
 // ---- The passes: each a file, from graph to graph. What stays is kept. ----
 
 struct Passes {
-  bool prune = true, commute = true, batch = true, accumulate = true, fuse = true, pack = true, place = true;
+  bool prune = true, commute = true, batch = true, recur = true, accumulate = true, fuse = true, pack = true,
+       place = true, split = true;
   uint64_t bits() const;
 };
 // Those that are on: all but the ones that REEL_PLAN=-fuse,-batch or set_plan_passes() switched off.

@@ -53,7 +53,7 @@ Grouping::Grouping(const Body& body) : Grouping(body.graph) { arguments_ = stati
 bool Grouping::find(bool joining) {
   find_ways();
   if (!templates_ && (!joining || std::count(way_.begin(), way_.end(), Way::heavy) < 2)) return false;
-  find_depths(joining);
+  find_depths(joining && passes().recur);
   make_groups();
   list_members();
   return true;
@@ -201,7 +201,7 @@ uint64_t Grouping::call_hash(const GraphNode& n) const {
 }
 
 // Classes, the order of their cycles, and each call's level: (cycle, depth in it) as one number.
-void Grouping::find_depths(bool joining) {
+void Grouping::find_depths(bool recurring) {
   class_.assign(count_, -1);
   std::vector<uint64_t> before(count_, 0);  // classes that a node depends on
   std::vector<int32_t> members;             // the first node of each class
@@ -253,7 +253,7 @@ void Grouping::find_depths(bool joining) {
         k > 0 && cycle(order[k]) == cycle(order[k - 1]) ? rank[order[k - 1]] : static_cast<int64_t>(k + 1);
   }
   recurrent_.assign(kClasses, false);
-  for (size_t c = 0; joining && c < classes && c + 1 < kClasses; ++c) {
+  for (size_t c = 0; recurring && c < classes && c + 1 < kClasses; ++c) {
     recurrent_[c] = graph_.nodes[static_cast<size_t>(members[c])].op->body && (depends[c] >> c & 1);
     for (size_t d = 0; d < classes; ++d) {
       if (d != c && cycle(d) == cycle(c)) recurrent_[c] = false;

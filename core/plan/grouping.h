@@ -64,7 +64,7 @@ class Grouping {
   bool same_call(const GraphNode& a, const GraphNode& b) const;
   bool same_group(const GraphNode& a, const GraphNode& b) const;
   uint64_t call_hash(const GraphNode& n) const;
-  void find_depths(bool joining);
+  void find_depths(bool recurring);
   bool recurs(size_t node, std::span<const uint64_t> before) const;
   void make_groups();
   void list_members();

@@ -277,7 +277,7 @@ void run_recurrence(const Exec& e) {
   const Compiled& compiled = compiled_for(r, most);
   Running running(e, schedule, compiled);
   running.once();
-  const int most_threads = threads_for(e.out.shape.numel() * 8);
+  const int most_threads = passes().split ? threads_for(e.out.shape.numel() * 8) : 1;
   std::vector<Share> split = most_threads > 1 ? shares(r, schedule, most_threads) : std::vector<Share>();
   const int threads = split.empty() ? 1 : most_threads;
   const auto room = static_cast<size_t>(running.totals_bytes() * threads);
