@@ -81,19 +81,27 @@ class Equations : public Model {
 
   // Replaces each step's W x by the layer's h.
   void lstm(int64_t layer, Tensors& x) const {
-    const Tensor u = transpose(weight(at_.hh(layer)), 0, 1);
+    const auto cell = once([&](const Tensors& in) -> Tensors {
+      const auto [i, f, g, o] =
+          split<4>(in[0] + matmul(in[1], transpose(weight(at_.hh(layer)), 0, 1)) + weight(at_.bias(layer)));
+      const Tensor c = sigmoid(f) * in[2] + sigmoid(i) * tanh(g);
+      return {sigmoid(o) * tanh(c), c};
+    });
     Tensor h = zeros_state(), c = h;
     for (Tensor& step : x) {
-      const auto [i, f, g, o] = split<4>(step + matmul(h, u) + weight(at_.bias(layer)));
-      c = sigmoid(f) * c + sigmoid(i) * tanh(g);
-      step = h = sigmoid(o) * tanh(c);
+      const Tensors state = cell({step, h, c});
+      step = h = state[0];
+      c = state[1];
     }
   }
 
   void rnn(int64_t layer, Tensors& x) const {
-    const Tensor u = transpose(weight(at_.hh(layer)), 0, 1);
+    const auto cell = once([&](const Tensors& in) -> Tensors {
+      const Tensor u = transpose(weight(at_.hh(layer)), 0, 1);
+      return {tanh(in[0] + matmul(in[1], u) + weight(at_.bias(layer)))};
+    });
     Tensor h = zeros_state();
-    for (Tensor& step : x) step = h = tanh(step + matmul(h, u) + weight(at_.bias(layer)));
+    for (Tensor& step : x) step = h = cell({step, h})[0];
   }
 };
 

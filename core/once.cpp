@@ -16,26 +16,6 @@ constexpr size_t kMostBodies = 4096;
 
 // ---- The gradient of a call, on the recorded way: that of the body, written out ----
 
-extern const Op alias_op;
-const Op alias_op{
-    .name = "alias",
-    .doc = "y = x: where differentiation of a body ends",
-    .kind = Kind::view,
-    .shape = [](Signature& s) { s.shape = s.in(0); },
-    .vjp = [](Vjp& g) { g[0] = g.dy; },
-    .view =
-        [](const Array& in, const Attrs&, Array& out) {
-          out.strides = in.strides;
-          return true;
-        },
-    .samples =
-        [] {
-          const auto call = [](auto x) { return record(alias_op, {x[0]}); };
-          return std::vector<Sample>{{{{2, 3}}, call}, {{{}}, call}, {{{0, 3}}, call}};
-        },
-};
-const Register alias_registered(alias_op);
-
 // The body's calls over these inputs (arguments, then what it captured), as ordinary calls.
 Tensors replayed(const plan::Body& body, const Tensors& in) {
   Tensors values = in;
@@ -117,7 +97,6 @@ Template* intern(plan::Body body, std::vector<uint64_t> words, uint64_t hash) {
 struct Once::State : std::enable_shared_from_this<Once::State> {
   struct Trace {
     std::vector<std::pair<Shape, DType>> in;
-    std::vector<bool> grads;
     bool grad_enabled, autocast;
     Template* made = nullptr;  // null: call the function every time
     Tensors captured;
@@ -144,7 +123,7 @@ const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
         t.in.size() == in.size() && t.grad_enabled == tape.grad_enabled && t.autocast == tape.autocast;
     for (size_t k = 0; same && k < in.size(); ++k) {
       const Node* n = in[k].node();
-      same = n->shape == t.in[k].first && n->dtype == t.in[k].second && n->requires_grad == t.grads[k];
+      same = n->shape == t.in[k].first && n->dtype == t.in[k].second;
     }
     if (same) return t;
   }
@@ -157,12 +136,13 @@ const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
   Trace& t = traces.back();
   for (const Tensor& x : in) {
     t.in.emplace_back(x.shape(), x.dtype());
-    t.grads.push_back(x.node()->requires_grad);
   }
   t.grad_enabled = tape.grad_enabled;
   t.autocast = tape.autocast;
   try {
     record_body(tape, in, t);
+  } catch (const LooksAtValue&) {
+    t.made = nullptr;
   } catch (...) {
     traces.pop_back();
     throw;
@@ -174,7 +154,7 @@ void Once::State::record_body(Tape& tape, const Tensors& in, Trace& trace) const
   Tensors arguments;
   for (const Tensor& x : in) {
     Node* n = tape.placeholder(x.dtype(), x.shape());
-    n->requires_grad = x.node()->requires_grad;
+    n->requires_grad = tape.grad_enabled && is_float(x.dtype());  // as one of the calls may ask
     arguments.emplace_back(n);
   }
   const Tape::Aside aside(tape);  // what is recorded now is no part of the step

@@ -14,8 +14,8 @@ namespace reel {
 // The result is what f itself would give, and so is its gradient, of any order. What f reads beside its
 // inputs is what it reads at its first call after the last computation: parameters may be updated, replaced
 // or frozen from step to step, but a number that differs from call to call must be an input. A function that
-// draws random numbers, or whose outputs are not matrices of as many rows each, is called every time. f must
-// not look at values (item() and its like): that is an error which says so.
+// draws random numbers, looks at values (item() and its like), or whose outputs are not matrices of as many
+// rows each, is called every time.
 class Once {
  public:
   using Function = std::function<Tensors(const Tensors&)>;

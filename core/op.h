@@ -19,7 +19,8 @@ namespace reel {
 
 namespace plan {
 struct Body;
-}
+struct Recurrence;
+}  // namespace plan
 
 // What a planner may know of an op. It never asks for the name.
 enum class Kind : uint8_t {
@@ -166,13 +167,17 @@ struct Op {
   Kernel bytes = nullptr;  // instead of both, for ops that only move elements of any type
   bool strided = false;    // kernels read any strides
 
+  // Whether each index of the first axis is computed from that index of the inputs alone; none: what the kind
+  // says.
+  bool (*row_by_row)(const Attrs& attrs, const Shape& in) = nullptr;
   bool accumulates = false;        // kernels can add onto their output (Exec::add)
   bool shape_is_argument = false;  // the caller chooses the output's shape
   mutable std::vector<Sample> (*samples)() = nullptr;
   mutable std::vector<BadSample> (*bad)() = nullptr;
 
-  mutable lanes::Program program = {};  // of `lanes`, traced when the op is registered
-  const plan::Body* body = nullptr;     // of a template: what a call does (once.h)
+  mutable lanes::Program program = {};           // of `lanes`, traced when the op is registered
+  const plan::Body* body = nullptr;              // of a template: what a call does (once.h)
+  const plan::Recurrence* recurrence = nullptr;  // of all calls of a template that feed each other
 };
 
 // Puts an op on the list that the gradient check, the tests and the benchmarks go through.

@@ -245,7 +245,9 @@ Tape::Aside::~Aside() {
 
 void Tape::begin_computation() {
   if (aside > 0) {
-    fail("[once] the function looks at a value, or calls backward(): want one that only records");
+    throw LooksAtValue(
+        "[once] the function looks at a value, or calls backward(), while it is recorded: want one that only "
+        "records");
   }
   ++generation;
   std::vector<std::function<void()>> calls;

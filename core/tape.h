@@ -147,6 +147,12 @@ class Tape {
   Node* newest_ = nullptr;
 };
 
+// What a function that is being traced throws when it asks for a value: there is none yet.
+class LooksAtValue : public Error {
+ public:
+  using Error::Error;
+};
+
 // The array of a node's value, computing what is pending if need be.
 Array evaluated(const Tensor& tensor);
 // The memory of a variable, for an update in place: whatever was recorded before keeps the old value.

@@ -20,9 +20,9 @@ LayerNormLSTMCell::LayerNormLSTMCell(Member at, int64_t in, int64_t hidden, cons
   bias_c = parameter("bias_c" + options.suffix, {hidden}, init::constant(0));
 }
 
-LSTMState LayerNormLSTMCell::operator()(const Tensor& x, const State& s) const {
+LSTMState LayerNormLSTMCell::operator()(const Tensor& x, const State& s, const Tensor& drop) const {
   const Tensor from_x = layer_norm(matmul(x, transpose(weight_ih, 0, 1)), gain_ih, bias);
-  const Tensor from_h = layer_norm(matmul(s.h, transpose(weight_hh, 0, 1)), gain_hh, 0.0);
+  const Tensor from_h = layer_norm(matmul(dropped(s.h, drop), transpose(weight_hh, 0, 1)), gain_hh, 0.0);
   const auto [i, f, g, o] = split<4>(from_x + from_h);
   const auto [p_i, p_f, p_o] = split<3>(peephole);
   const Tensor c = sigmoid(f + p_f * s.c) * s.c + sigmoid(i + p_i * s.c) * tanh(g);

@@ -14,7 +14,7 @@ class LayerNormLSTMCell : public Module {
  public:
   using State = LSTMState;
   LayerNormLSTMCell(Member at, int64_t in, int64_t hidden, const CellOptions& options = {});
-  State operator()(const Tensor& x, const State& s) const;
+  State operator()(const Tensor& x, const State& s, const Tensor& drop = {}) const;
   State initial(int64_t batch) const;
 
   Tensor weight_ih, weight_hh, bias;  // [4 hidden, in], [4 hidden, hidden], [4 hidden]

@@ -46,10 +46,16 @@ LayerNorm::LayerNorm(Member at, int64_t width, double eps) : Module(std::move(at
 
 Tensor LayerNorm::operator()(const Tensor& x) const { return layer_norm(x, weight, bias, eps_); }
 
-Dropout::Dropout(Member at, double p) : Module(std::move(at)), p_(p) {
+Dropout::Dropout(Member at, double p, std::optional<int64_t> shared_axis)
+    : Module(std::move(at)), p_(p), shared_axis_(shared_axis) {
   if (!(p >= 0 && p < 1)) fail("[Dropout] p {}: want 0 <= p < 1", p);
 }
 
-Tensor Dropout::operator()(const Tensor& x) const { return dropout(x, p_, training()); }
+Tensor Dropout::operator()(const Tensor& x) const {
+  if (!shared_axis_ || !training() || p_ == 0) return dropout(x, p_, training());
+  Shape shape = x.shape();
+  shape[static_cast<int>(axis_of(x, *shared_axis_, "Dropout"))] = 1;
+  return x * dropout(full(shape, 1, x.dtype()), p_);
+}
 
 }  // namespace reel::nn

@@ -1,6 +1,8 @@
 // Linear, Embedding, LayerNorm, Dropout: the plain layers, initialised as PyTorch's.
 #pragma once
 
+#include <optional>
+
 #include "nn/module.h"
 
 namespace reel::nn {
@@ -39,15 +41,17 @@ class LayerNorm : public Module {
   double eps_;
 };
 
-// In training, zero with probability p and scaled by 1 / (1 - p) otherwise; the identity in evaluation.
+// In training, zero with probability p and scaled by 1 / (1 - p) otherwise; the identity in evaluation. With
+// one mask for all of an axis, time's, it is variational dropout (Gal and Ghahramani 2016).
 class Dropout : public Module {
  public:
-  Dropout(Member at, double p);
+  Dropout(Member at, double p, std::optional<int64_t> shared_axis = {});
   Tensor operator()(const Tensor& x) const;
   double p() const { return p_; }
 
  private:
   double p_;
+  std::optional<int64_t> shared_axis_;
 };
 
 }  // namespace reel::nn

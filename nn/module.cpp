@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "core/error.h"
 #include "core/structural.h"
+#include "core/tape.h"
 
 namespace reel::nn {
 
@@ -32,8 +34,12 @@ void Module::collect(const std::string& prefix, bool buffers, NamedTensors& out)
 }
 
 NamedTensors Module::named_parameters() const {
-  NamedTensors out;
-  collect("", false, out);
+  NamedTensors all, out;
+  collect("", false, all);
+  std::set<const Node*> seen;
+  for (auto& entry : all) {
+    if (seen.insert(entry.second.node()).second) out.push_back(std::move(entry));
+  }
   return out;
 }
 
@@ -49,6 +55,32 @@ int64_t Module::num_parameters() const {
   return n;
 }
 
+void Module::find(const Node* parameter, std::vector<Tensor*>& found) {
+  for (auto& [name, tensor] : parameters_) {
+    if (tensor.node() == parameter) found.push_back(&tensor);
+  }
+  for (const Child& c : children_) c.module->find(parameter, found);
+}
+
+void Module::tie(Tensor& mine, const Tensor& other) {
+  if (!mine.defined() || !other.defined()) fail("[tie] a tensor that holds nothing: want two parameters");
+  if (mine.node() == other.node()) return;
+  if (!(mine.shape() == other.shape()) || mine.dtype() != other.dtype()) {
+    fail("[tie] {} {} and {} {}: want one shape and dtype", name_of(mine.dtype()), mine.shape(),
+         name_of(other.dtype()), other.shape());
+  }
+  std::vector<Tensor*> found;
+  find(mine.node(), found);
+  if (found.empty()) fail("[tie] {} is no parameter of this module: want one of its own", mine.shape());
+  // What else holds it, a copy or an optimiser, would go on with the old one.
+  if (mine.node()->handles > found.size() + 1) {
+    fail("[tie] another handle holds the parameter {}: want the member itself, before others copy it",
+         mine.shape());
+  }
+  for (Tensor* entry : found) *entry = other;
+  mine = other;
+}
+
 NamedTensors Module::state_dict() const {
   NamedTensors out;
   collect("", true, out);
@@ -58,6 +90,7 @@ NamedTensors Module::state_dict() const {
 void Module::load_state_dict(const NamedTensors& state, bool strict) {
   std::map<std::string, Tensor> given(state.begin(), state.end());
   NamedTensors own = state_dict();
+  std::map<const Node*, std::string> first;  // name under which a tied parameter came before
   for (auto& [name, tensor] : own) {
     const auto found = given.find(name);
     if (found == given.end()) fail("[load_state_dict] '{}' {} is missing", name, tensor.shape());
@@ -67,6 +100,10 @@ void Module::load_state_dict(const NamedTensors& state, bool strict) {
     if (is_float(tensor.dtype()) != is_float(found->second.dtype())) {
       fail("[load_state_dict] '{}' is {}: want {}", name, name_of(found->second.dtype()),
            name_of(tensor.dtype()));
+    }
+    const auto [before, is_first] = first.emplace(tensor.node(), name);
+    if (!is_first && given.at(before->second).to_bytes() != found->second.to_bytes()) {
+      fail("[load_state_dict] '{}' and '{}' differ: want equal values, they are tied", before->second, name);
     }
   }
   if (strict && given.size() > own.size()) {

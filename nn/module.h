@@ -34,15 +34,20 @@ class Module {
   Module(const Module&) = delete;  // parents know their members by address
   Module& operator=(const Module&) = delete;
 
-  // Own parameters in the order of their declaration, then the members'.
+  // Own parameters in the order of their declaration, then the members'. Tied ones come once.
   NamedTensors named_parameters() const;
   std::vector<Tensor> parameters() const;
   int64_t num_parameters() const;  // elements
 
-  // Parameters and buffers under PyTorch's keys. The tensors are the module's own, not copies.
+  // From now on `mine`, a parameter of this module or a member, is `other`: weight tying, one variable under
+  // two names, whose gradients add up. tie(output.weight, words.weight), in the constructor.
+  void tie(Tensor& mine, const Tensor& other);
+
+  // Parameters and buffers under PyTorch's keys, tied ones under each. The tensors are the module's own, not
+  // copies.
   NamedTensors state_dict() const;
-  // Takes values over. Throws, before anything is changed, where a shape or dtype differs or a key is
-  // missing; also, when strict, where a key is unknown.
+  // Takes values over. Throws, before anything is changed, where a shape or dtype differs, a key is missing,
+  // or tied values differ; also, when strict, where a key is unknown.
   void load_state_dict(const NamedTensors& state, bool strict = true);
 
   void train(bool on = true);
@@ -60,6 +65,7 @@ class Module {
 
  private:
   void collect(const std::string& prefix, bool buffers, NamedTensors& out) const;
+  void find(const Node* parameter, std::vector<Tensor*>& found);
   struct Child {
     std::string name;
     Module* module;

@@ -1,56 +1,61 @@
 #include "nn/recurrent.h"
 
-#include <algorithm>
-
 namespace reel::nn {
 
 namespace {
 
-// Only steps beyond the shortest row need a mask.
-void mask_by_lengths(Steps& steps, const std::vector<int64_t>& lengths, int64_t batch) {
-  const auto time = static_cast<int64_t>(steps.x.size());
-  if (static_cast<int64_t>(lengths.size()) != batch) {
-    fail("[Recurrent] {} lengths for a batch of {}: want one each", lengths.size(), batch);
-  }
-  for (int64_t length : lengths) {
-    if (length < 0 || length > time) {
-      fail("[Recurrent] a length of {}: want 0 to {}, the steps in x", length, time);
-    }
-  }
-  const int64_t shortest = *std::min_element(lengths.begin(), lengths.end());
-  steps.mask.resize(steps.x.size());
-  for (int64_t t = shortest; t < time; ++t) {
-    std::vector<bool> counts;
-    for (int64_t length : lengths) counts.push_back(t < length);
-    steps.mask[static_cast<size_t>(t)] = Tensor::from(counts, {batch, 1});
-  }
+void check_probability(const char* name, double p) {
+  if (!(p >= 0 && p < 1)) fail("[Recurrent] {} {}: want 0 <= p < 1", name, p);
 }
+
+Tensor dropout_mask(double p, const Tensor& like) { return dropout(full(like.shape(), 1, like.dtype()), p); }
 
 }  // namespace
 
-Steps steps_of(const Tensor& x, const Valid& valid, bool batch_first) {
-  if (x.dim() != 3) {
-    fail("[Recurrent] x {}: want [{}, in]", x.shape(), batch_first ? "batch, time" : "time, batch");
+RecurrentBase::RecurrentBase(Member at, const RecurrentOptions& options)
+    : Module(std::move(at)), options_(options) {
+  if (options.num_layers < 1) fail("[Recurrent] num_layers {}: want at least 1", options.num_layers);
+  check_probability("dropout", options.dropout);
+  check_probability("recurrent_dropout", options.recurrent_dropout);
+  for (const double p : options.zoneout) check_probability("zoneout", p);
+}
+
+void RecurrentBase::draw_masks(Steps& steps, std::span<Tensor* const> state) const {
+  const std::vector<double>& rates = options_.zoneout;
+  if (rates.size() > state.size()) {
+    fail("[Recurrent] {} rates of zoneout for a state of {} parts: want at most one each", rates.size(),
+         state.size());
   }
-  const int time_axis = batch_first ? 1 : 0;
-  const int64_t time = x.size(time_axis), batch = x.size(1 - time_axis);
-  if (time == 0) fail("[Recurrent] x {}: want at least one step", x.shape());
-  Steps steps;
-  for (int64_t t = 0; t < time; ++t) steps.x.push_back(select(x, time_axis, t));
-  if (!valid.lengths.empty() && valid.mask.defined())
-    fail("[Recurrent] lengths and a mask: want one of them");
-  if (!valid.lengths.empty()) mask_by_lengths(steps, valid.lengths, batch);
-  if (valid.mask.defined()) {
-    const Shape want{x.size(0), x.size(1)};
-    if (!(valid.mask.shape() == want) || valid.mask.dtype() != DType::boolean) {
-      fail("[Recurrent] a mask of {} {}: want bool {}", name_of(valid.mask.dtype()), valid.mask.shape(),
-           want);
-    }
-    for (int64_t t = 0; t < time; ++t) {
-      steps.mask.push_back(unsqueeze(select(valid.mask, time_axis, t), 1));
-    }
+  if (training() && options_.recurrent_dropout > 0) {
+    steps.drop = dropout_mask(options_.recurrent_dropout, *state[0]);
   }
-  return steps;
+  if (rates.empty()) return;
+  for (size_t t = 0; t < steps.x.size(); ++t) {
+    std::vector<Tensor> keep;
+    for (size_t k = 0; k < rates.size(); ++k) {
+      const DType dtype = state[k]->dtype();
+      keep.push_back(training() ? bernoulli(state[k]->shape(), rates[k], dtype)
+                                : full({1, 1}, rates[k], dtype));
+    }
+    steps.keep.push_back(std::move(keep));
+  }
+}
+
+Steps RecurrentBase::dropped_between(const Steps& steps) const {
+  Steps in = steps;
+  if (!training() || options_.dropout == 0) return in;
+  const Tensor mask = options_.variational ? dropout_mask(options_.dropout, steps.x[0]) : Tensor();
+  for (Tensor& x : in.x) x = mask.defined() ? x * mask : dropout(x, options_.dropout);
+  return in;
+}
+
+Tensor RecurrentBase::merged(const Tensor& forward, const Tensor& backward) const {
+  return options_.merge == Merge::sum ? forward + backward : concat({forward, backward}, -1);
+}
+
+void RecurrentBase::add_residual(const Steps& steps, std::vector<Tensor>& outputs) const {
+  if (steps.x[0].size(1) != outputs[0].size(1)) return;
+  for (size_t t = 0; t < outputs.size(); ++t) outputs[t] = outputs[t] + steps.x[t];
 }
 
 }  // namespace reel::nn

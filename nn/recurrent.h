@@ -1,120 +1,89 @@
-// Layers over any cell: unrolled over time, stacked, in both directions, over sequences of different lengths.
-//
-// A cell is whatever maps (x [batch, in], State) to State. State is a Tensor, or a struct of tensors with
-// `parts()`; its first part is what the cell shows to the layer above.
+// Layers over any cell: stacked, in both directions, residual, with dropout and zoneout, over sequences of
+// different lengths.
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "nn/cells.h"
 #include "nn/layers.h"
-#include "ops/ops.h"
+#include "nn/unroll.h"
 
 namespace reel::nn {
 
-inline std::array<Tensor*, 1> parts(Tensor& state) { return {&state}; }
-template <class State>
-auto parts(State& state) -> decltype(state.parts()) {
-  return state.parts();
-}
-template <class State>
-const Tensor& shown(const State& state) {
-  return *parts(const_cast<State&>(state))[0];  // parts() only takes addresses
-}
-
-// The same values, cut off from the graph that made them: state carried from one chunk of a text to the next.
-template <class State>
-State detached(State state) {
-  for (Tensor* part : parts(state)) *part = detach(*part);
-  return state;
-}
-
-// The new state where the mask [batch, 1] is true, the old one elsewhere.
-template <class State>
-State choose(const Tensor& mask, State now, const State& before) {
-  auto old = parts(const_cast<State&>(before));
-  auto to = parts(now);
-  for (size_t k = 0; k < to.size(); ++k) *to[k] = where(mask, *to[k], *old[k]);
-  return now;
-}
-
-// The steps of a sequence [time, batch, in], and which of them count.
-struct Steps {
-  std::vector<Tensor> x;     // [batch, in] each
-  std::vector<Tensor> mask;  // [batch, 1] each, bool; undefined where every row counts; may be empty
-
-  bool masked(size_t t) const { return t < mask.size() && mask[t].defined(); }
-};
-
-// Which steps count: the first so many of each row, or where a bool mask [time, batch] (or [batch, time], as
-// x) is true. Neither given: all. Nothing has to be sorted.
-struct Valid {
-  std::vector<int64_t> lengths = {};
-  Tensor mask = {};
-};
-
-// Cuts x [time, batch, in] (or [batch, time, in]) into steps.
-Steps steps_of(const Tensor& x, const Valid& valid = {}, bool batch_first = false);
-
-template <class State>
-struct Unrolled {
-  std::vector<Tensor> outputs;  // [batch, hidden] each, zero where masked
-  State state;                  // after each row's last step
-};
-
-// Runs a cell over the steps, from the last to the first if `reverse`. A masked row keeps its state.
-template <class Cell, class State>
-Unrolled<State> unroll(const Cell& cell, const Steps& steps, State state, bool reverse = false) {
-  Unrolled<State> result{std::vector<Tensor>(steps.x.size()), std::move(state)};
-  for (size_t k = 0; k < steps.x.size(); ++k) {
-    const size_t t = reverse ? steps.x.size() - 1 - k : k;
-    State next = cell(steps.x[t], result.state);
-    if (steps.masked(t)) {
-      next = choose(steps.mask[t], std::move(next), result.state);
-      result.outputs[t] = where(steps.mask[t], shown(next), 0.0);
-    } else {
-      result.outputs[t] = shown(next);
-    }
-    result.state = std::move(next);
-  }
-  return result;
-}
+enum class Merge { concat, sum };
 
 struct RecurrentOptions {
   int64_t num_layers = 1;
   bool bidirectional = false;
-  bool batch_first = false;  // x and output are [batch, time, ..] instead of [time, batch, ..]
-  double dropout = 0;        // between layers, in training
+  Merge merge = Merge::concat;  // of the two directions: [.., 2 hidden] or [.., hidden]
+  bool batch_first = false;     // x and output are [batch, time, ..] instead of [time, batch, ..]
+  bool residual = false;        // a layer's input is added to its output (the first one's where widths agree)
+  bool learned_state = false;   // the states that sequences begin with are parameters: "initial0_l0", ..
+
+  // In training:
+  double dropout = 0;            // between layers
+  bool variational = false;      // .. with one mask for all steps (Gal and Ghahramani 2016)
+  double recurrent_dropout = 0;  // of h in the cell's products, one mask for all steps
+  // How likely a unit keeps what it had (Krueger et al. 2016): for each of the first parts of the state, h
+  // and c. In evaluation it moves by the expectation.
+  std::vector<double> zoneout = {};
+
   CellOptions cell = {};
 };
 
 template <class State>
 struct RecurrentOutput {
-  Tensor output;             // [time, batch, directions * hidden] (or batch first)
+  Tensor output;             // [time, batch, width] (or batch first)
   std::vector<State> state;  // the last one of each layer and direction: l0, l0 reverse, l1, ...
 };
 
-// Parameters are named as PyTorch's: weight_ih_l0, weight_hh_l0_reverse, bias_ih_l1, ...
+// What layers do around their cells, whatever those are.
+class RecurrentBase : public Module {
+ public:
+  int64_t directions() const { return options_.bidirectional ? 2 : 1; }
+
+ protected:
+  RecurrentBase(Member at, const RecurrentOptions& options);
+
+  // What a cell with such a state needs of recurrent dropout and zoneout.
+  void draw_masks(Steps& steps, std::span<Tensor* const> state) const;
+  Steps dropped_between(const Steps& steps) const;  // layers
+  Tensor merged(const Tensor& forward, const Tensor& backward) const;
+  // outputs += x, which is zero where steps do not count.
+  void add_residual(const Steps& steps, std::vector<Tensor>& outputs) const;
+
+  RecurrentOptions options_;
+};
+
+// Parameters are named as PyTorch's: weight_ih_l0, weight_hh_l0_reverse, bias_ih_l1, ... `more` goes to each
+// cell behind its CellOptions: Recurrent<Leaky<GRUCell>> layers({}, 3, 4, {}, LeakOptions{.learned = true}).
 template <class Cell>
-class Recurrent : public Module {
+class Recurrent : public RecurrentBase {
  public:
   using State = typename Cell::State;
 
-  Recurrent(Member at, int64_t in, int64_t hidden, const RecurrentOptions& options = {})
-      : Module(std::move(at)), options_(options), dropout_({this, "dropout"}, options.dropout) {
-    if (options.num_layers < 1) fail("[Recurrent] num_layers {}: want at least 1", options.num_layers);
+  template <class... More>
+  Recurrent(Member at, int64_t in, int64_t hidden, const RecurrentOptions& options = {}, const More&... more)
+      : RecurrentBase(std::move(at), options) {
+    if (options.recurrent_dropout > 0 && !TakesDrop<Cell>) {
+      fail("[Recurrent] recurrent_dropout: want a cell that is called with (x, state, drop)");
+    }
+    int64_t width = in;
     for (int64_t layer = 0; layer < options.num_layers; ++layer) {
       for (int64_t direction = 0; direction < directions(); ++direction) {
         CellOptions cell = options.cell;
         cell.suffix = fmt::format("_l{}{}", layer, direction == 1 ? "_reverse" : "");
-        const int64_t width = layer == 0 ? in : hidden * directions();
-        cells_.push_back(std::make_unique<Cell>(Member{this, ""}, width, hidden, cell));
+        cells_.push_back(std::make_unique<Cell>(Member{this, ""}, width, hidden, cell, more...));
+        if (options.learned_state) learn_state(cell.suffix);
       }
+      const int64_t shown_units = shown(cells_.back()->initial(1)).size(1);
+      width = shown_units * (options.merge == Merge::concat ? directions() : 1);
     }
   }
 
-  // `state` is empty (zeros) or holds one for each layer and direction.
+  // `state` is empty (zeros, or what was learned) or holds one for each layer and direction.
   RecurrentOutput<State> operator()(const Tensor& x, std::vector<State> state = {},
                                     const Valid& valid = {}) const {
     Steps steps = steps_of(x, valid, options_.batch_first);
@@ -124,9 +93,6 @@ class Recurrent : public Module {
       fail("[Recurrent] {} initial states: want {} (layers times directions)", state.size(), cells_.size());
     }
     for (size_t k = 0; k < cells_.size(); k += static_cast<size_t>(directions())) {
-      if (k > 0) {
-        for (Tensor& t : steps.x) t = dropout_(t);
-      }
       run_layer(k, steps, state);
     }
     return {stack(steps.x, options_.batch_first ? 1 : 0), std::move(state)};
@@ -135,30 +101,50 @@ class Recurrent : public Module {
   std::vector<State> initial(int64_t batch) const {
     std::vector<State> state;
     for (const auto& cell : cells_) state.push_back(cell->initial(batch));
+    for (size_t k = 0; k < learned_.size(); ++k) {
+      const auto first = parts(state[k]);
+      for (size_t part = 0; part < learned_[k].size(); ++part) {
+        *first[part] = broadcast_to(learned_[k][part], first[part]->shape());
+      }
+    }
     return state;
   }
 
-  const Cell& cell(size_t k) const { return *cells_[k]; }
-  int64_t directions() const { return options_.bidirectional ? 2 : 1; }
+  // Of the k-th layer, or the (k / 2)-th of a bidirectional stack.
+  const Cell& cell(size_t k) const { return *cells_.at(k); }
+  Cell& cell(size_t k) { return *cells_.at(k); }
 
  private:
   // Replaces the steps by the layer's outputs and the initial states by the last ones.
   void run_layer(size_t k, Steps& steps, std::vector<State>& state) const {
-    auto forward = unroll(*cells_[k], steps, std::move(state[k]));
-    state[k] = std::move(forward.state);
+    const Steps in = k > 0 ? dropped_between(steps) : steps;
+    std::vector<Tensor> outputs = run(k, in, state[k], false);
     if (options_.bidirectional) {
-      auto backward = unroll(*cells_[k + 1], steps, std::move(state[k + 1]), true);
-      state[k + 1] = std::move(backward.state);
-      for (size_t t = 0; t < steps.x.size(); ++t) {
-        forward.outputs[t] = concat({forward.outputs[t], backward.outputs[t]}, -1);
-      }
+      const std::vector<Tensor> backward = run(k + 1, in, state[k + 1], true);
+      for (size_t t = 0; t < outputs.size(); ++t) outputs[t] = merged(outputs[t], backward[t]);
     }
-    steps.x = std::move(forward.outputs);
+    if (options_.residual) add_residual(steps, outputs);
+    steps.x = std::move(outputs);
   }
 
-  RecurrentOptions options_;
-  Dropout dropout_;
+  std::vector<Tensor> run(size_t k, Steps steps, State& state, bool reverse) const {
+    draw_masks(steps, parts(state));
+    auto result = unroll(*cells_[k], steps, std::move(state), reverse);
+    state = std::move(result.state);
+    return std::move(result.outputs);
+  }
+
+  void learn_state(const std::string& suffix) {
+    auto state = cells_.back()->initial(1);
+    learned_.emplace_back();
+    for (const Tensor* part : learnable(state)) {
+      const std::string name = fmt::format("initial{}{}", learned_.back().size(), suffix);
+      learned_.back().push_back(parameter(name, part->shape(), init::constant(0)));
+    }
+  }
+
   std::vector<std::unique_ptr<Cell>> cells_;
+  std::vector<std::vector<Tensor>> learned_;  // the first parts of each cell's initial state, [1, width]
 };
 
 using RNN = Recurrent<RNNCell>;

@@ -83,36 +83,4 @@ TreeLSTMCell::Gates TreeLSTMCell::from_sum(std::span<const State> children) cons
   return gates;
 }
 
-std::vector<int64_t> Tree::roots() const {
-  std::vector<bool> has_parent(size(), false);
-  for (const auto& node : children) {
-    for (int64_t child : node) has_parent.at(static_cast<size_t>(child)) = true;
-  }
-  std::vector<int64_t> roots;
-  for (size_t k = 0; k < size(); ++k) {
-    if (!has_parent[k]) roots.push_back(static_cast<int64_t>(k));
-  }
-  return roots;
-}
-
-std::vector<LSTMState> walk(const TreeLSTMCell& cell, const Tree& tree, std::span<const Tensor> x) {
-  if (x.size() != tree.size()) fail("[walk] {} rows for {} nodes: want one each", x.size(), tree.size());
-  std::vector<LSTMState> states;
-  states.reserve(tree.size());
-  std::vector<bool> taken(tree.size(), false);
-  for (size_t k = 0; k < tree.size(); ++k) {
-    std::vector<LSTMState> children;
-    for (int64_t child : tree.children[k]) {
-      if (child < 0 || child >= static_cast<int64_t>(k)) {
-        fail("[walk] node {} has child {}: want children before their parent", k, child);
-      }
-      if (taken[static_cast<size_t>(child)]) fail("[walk] node {} is a child twice: want a tree", child);
-      taken[static_cast<size_t>(child)] = true;
-      children.push_back(states[static_cast<size_t>(child)]);
-    }
-    states.push_back(cell(x[k], children));
-  }
-  return states;
-}
-
 }  // namespace reel::nn

@@ -1,4 +1,4 @@
-// Tree-LSTM (Tai, Socher and Manning 2015) over any tree, node by node: the planner makes batches of them.
+// Tree-LSTM (Tai, Socher and Manning 2015).
 #pragma once
 
 #include <span>
@@ -6,6 +6,7 @@
 
 #include "core/once.h"
 #include "nn/cells.h"
+#include "nn/tree.h"
 
 namespace reel::nn {
 
@@ -50,17 +51,5 @@ class TreeLSTMCell : public Module {
   TreeLSTMOptions options_;
   Once once_;  // a tree calls the equations for each of its nodes
 };
-
-// A tree, or several: nodes in post-order, each with the positions of its children, which come before it.
-struct Tree {
-  std::vector<std::vector<int64_t>> children;
-
-  size_t size() const { return children.size(); }
-  std::vector<int64_t> roots() const;  // nodes that are nobody's child
-};
-
-// The state of every node. x holds a row [1, in] for each node, undefined where it has none. A node takes
-// part once at most; throws where a child does not come before its parent.
-std::vector<LSTMState> walk(const TreeLSTMCell& cell, const Tree& tree, std::span<const Tensor> x);
 
 }  // namespace reel::nn

@@ -50,6 +50,12 @@ void cross_entropy_grad_kernel(const Exec& e) {
       const float* x = e.in[0].as<float>() + row * n;
       const auto size = static_cast<size_t>(n);
       const float dy = e.in[2].as<float>()[row];
+      if (e.in.size() > 3) {  // log sum e^x is the loss and what the target has
+        const float y = e.in[3].as<float>()[row];
+        simd::exp_times(x, y + x[targets[row]], dy, dx, size);
+        dx[targets[row]] -= dy;
+        continue;
+      }
       const float factor = dy / simd::exp_shifted(x, simd::max(x, size), dx, size);
       const float everywhere = dy * smoothing / static_cast<float>(n);
       for (int64_t c = 0; c < n; ++c) dx[c] = dx[c] * factor - everywhere;
@@ -98,7 +104,9 @@ void cross_entropy_grad_reference(const Exec& e) {
   });
 }
 
-Tensor cross_entropy_grad(const Tensor& x, const Tensor& targets, const Tensor& dy, const Attrs& attrs);
+// y: the rows of the cross-entropy itself; undefined where they are not at hand.
+Tensor cross_entropy_grad(const Tensor& x, const Tensor& targets, const Tensor& dy, const Tensor& y,
+                          const Attrs& attrs);
 
 std::vector<Sample> fused_samples(Tensor (*f)(std::span<const Tensor>, const Attrs&), bool with_dy) {
   const auto sample = [&](Shape x, Shape rows, int64_t classes, const Attrs& attrs, double high = 2) {
@@ -120,7 +128,7 @@ const Op cross_entropy_op{
         "y = log sum e^x - sum q x over the last axis; q = 1 - s at the target plus s / classes everywhere; "
         "0 where the target is ignored. x [.., classes], targets [..]",
     .shape = target_rows,
-    .vjp = [](Vjp& g) { g[0] = cross_entropy_grad(g.x(0), g.x(1), g.dy, g.attrs()); },
+    .vjp = [](Vjp& g) { g[0] = cross_entropy_grad(g.x(0), g.x(1), g.dy, g.y(), g.attrs()); },
     .f32 = cross_entropy_kernel,
     .f64 = cross_entropy_reference,
     .samples =
@@ -170,7 +178,10 @@ const Register cross_entropy_registered(cross_entropy_op);
 
 const Op cross_entropy_grad_op{
     .name = "cross_entropy_grad",
-    .doc = "y = (softmax x - q) dy by row, q the smoothed target; 0 where the target is ignored",
+    .doc =
+        "y = (softmax x - q) dy by row, q the smoothed target; 0 where the target is ignored. A fourth input "
+        "is "
+        "the cross-entropy of x: what is known of the sum of e^x, no variable of its own",
     .shape =
         [](Signature& s) {
           target_rows(s);
@@ -186,20 +197,32 @@ const Op cross_entropy_grad_op{
           }
           if (g.needs(2)) {
             const Tensor one = full(targets.shape(), 1, x.dtype());
-            g[2] = sum(u * cross_entropy_grad(x, targets, one, g.attrs()), -1);
+            g[2] = sum(u * cross_entropy_grad(x, targets, one, {}, g.attrs()), -1);
           }
         },
     .f32 = cross_entropy_grad_kernel,
     .f64 = cross_entropy_grad_reference,
     .samples =
         [] {
-          return fused_samples(
-              [](auto x, const Attrs& attrs) { return cross_entropy_grad(x[0], x[2], x[1], attrs); }, true);
+          std::vector<Sample> samples = fused_samples(
+              [](auto x, const Attrs& attrs) { return cross_entropy_grad(x[0], x[2], x[1], {}, attrs); },
+              true);
+          for (Sample& sample : fused_samples(
+                   [](auto x, const Attrs&attrs) {
+                     const Tensor y = record(cross_entropy_op, {x[0], x[2]}, attrs);
+                     return cross_entropy_grad(x[0], x[2], x[1], y, attrs);
+                   },
+                   true)) {
+            samples.push_back(std::move(sample));
+          }
+          return samples;
         },
 };
 const Register cross_entropy_grad_registered(cross_entropy_grad_op);
 
-Tensor cross_entropy_grad(const Tensor& x, const Tensor& targets, const Tensor& dy, const Attrs& attrs) {
+Tensor cross_entropy_grad(const Tensor& x, const Tensor& targets, const Tensor& dy, const Tensor& y,
+                          const Attrs& attrs) {
+  if (y.defined() && attrs.f[0] == 0) return record(cross_entropy_grad_op, {x, targets, dy, y}, attrs);
   return record(cross_entropy_grad_op, {x, targets, dy}, attrs);
 }
 

@@ -26,28 +26,33 @@ int64_t row_size(const Shape& shape, const Attrs& attrs) {
 Tensor deviation_inverse(const Tensor& x, const Attrs& attrs);
 Tensor normalized(const Tensor& x, const Attrs& attrs);
 
+bool by_rows(const Attrs& attrs, const Shape& in) { return attrs.i[0] < in.rank(); }
+
 void same_shape(Signature& s) {
   s.want_float(0);
   s.shape = s.in(0);
   s.dtype = s.in_dtype(0);
 }
 
-// Writes x - mean to y; returns 1 / sqrt(variance + eps). A row of nothing has variance 0.
-float center(const float* x, float* y, int64_t n, double eps) {
-  const auto size = static_cast<size_t>(n);
-  const auto count = static_cast<float>(std::max<int64_t>(n, 1));
-  const float mean = simd::sum(x, size) / count;
-  for (int64_t i = 0; i < n; ++i) y[i] = x[i] - mean;
-  return 1 / std::sqrt(simd::dot(y, y, size) / count + static_cast<float>(eps));
-}
+// The mean and 1 / sqrt(variance + eps) of a row. A row of nothing has variance 0.
+struct Scale {
+  float mean, inverse;
+  Scale(const float* x, int64_t n, double eps) {
+    const auto size = static_cast<size_t>(n);
+    const auto count = static_cast<float>(std::max<int64_t>(n, 1));
+    mean = simd::sum(x, size) / count;
+    inverse = 1 / std::sqrt(simd::sum_of_squares(x, mean, size) / count + static_cast<float>(eps));
+  }
+};
 
 void normalize_kernel(const Exec& e) {
   const int64_t n = row_size(e.in[0].shape, e.attrs);
   if (n == 0) return;
   parallel_for(e.in[0].shape.numel() / n, n * 2, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      float* y = e.out.as<float>() + row * n;
-      scale(y, center(e.in[0].as<float>() + row * n, y, n, e.attrs.f[0]), n);
+      const float* x = e.in[0].as<float>() + row * n;
+      const Scale scale(x, n, e.attrs.f[0]);
+      simd::affine(x, scale.mean, scale.inverse, e.out.as<float>() + row * n, static_cast<size_t>(n));
     }
   });
 }
@@ -55,10 +60,8 @@ void normalize_kernel(const Exec& e) {
 void deviation_inverse_kernel(const Exec& e) {
   const int64_t n = row_size(e.in[0].shape, e.attrs);
   parallel_for(e.out.shape.numel(), n * 2, [&](int64_t begin, int64_t end) {
-    std::vector<float> centered(static_cast<size_t>(n));
-    for (int64_t row = begin; row < end; ++row) {
-      e.out.as<float>()[row] = center(e.in[0].as<float>() + row * n, centered.data(), n, e.attrs.f[0]);
-    }
+    for (int64_t row = begin; row < end; ++row)
+      e.out.as<float>()[row] = Scale(e.in[0].as<float>() + row * n, n, e.attrs.f[0]).inverse;
   });
 }
 
@@ -111,6 +114,7 @@ const Op normalize_op{
         },
     .f32 = normalize_kernel,
     .f64 = normalize_reference,
+    .row_by_row = by_rows,
     .samples = [] { return row_samples(normalized); },
     .bad =
         [] {
@@ -155,6 +159,7 @@ const Op deviation_inverse_op{
         },
     .f32 = deviation_inverse_kernel,
     .f64 = deviation_inverse_reference,
+    .row_by_row = by_rows,
     .samples = [] { return row_samples(deviation_inverse); },
 };
 const Register deviation_inverse_registered(deviation_inverse_op);

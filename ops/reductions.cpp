@@ -15,6 +15,8 @@ namespace {
 // Attributes of all ops here: i[0] has a bit for each folded axis, i[1] is keepdim.
 bool folds(const Attrs& attrs, int axis) { return (attrs.i[0] >> axis & 1) != 0; }
 
+bool keeps_rows(const Attrs& attrs, const Shape& in) { return in.rank() > 0 && !folds(attrs, 0); }
+
 Attrs folding(const Shape& shape, const Axes& axes, bool keepdim, std::string_view op, Where where) {
   int64_t mask = axes.list().empty() ? (int64_t{1} << shape.rank()) - 1 : 0;
   for (int64_t given : axes.list()) {
@@ -151,6 +153,7 @@ const Op sum_op{
     .f32 = fold_kernel<Fold::sum>,
     .f64 = fold_reference<Fold::sum>,
     .strided = true,
+    .row_by_row = keeps_rows,
     .samples =
         [] {
           std::vector<Sample> samples = reduction_samples(sum);
@@ -179,6 +182,7 @@ const Op amax_op{
     .f32 = fold_kernel<Fold::max>,
     .f64 = fold_reference<Fold::max>,
     .strided = true,
+    .row_by_row = keeps_rows,
     .samples = [] { return reduction_samples(amax); },
     .bad = [] { return extreme_bad(amax); },
 };
@@ -193,6 +197,7 @@ const Op amin_op{
     .f32 = fold_kernel<Fold::min>,
     .f64 = fold_reference<Fold::min>,
     .strided = true,
+    .row_by_row = keeps_rows,
     .samples = [] { return reduction_samples(amin); },
     .bad = [] { return extreme_bad(amin); },
 };
@@ -217,6 +222,7 @@ const Op spread_op{
           }
           return true;
         },
+    .row_by_row = keeps_rows,
     .shape_is_argument = true,
     .samples =
         [] {

@@ -1,7 +1,6 @@
 // What kernels of several ops do with a row of f32 that lies in one piece.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include "core/kernels/simd.h"
@@ -14,17 +13,13 @@ struct MaxAndSum {
   float max, sum;  // sum of exp(x - max)
 };
 inline MaxAndSum max_and_sum_of_exp(const float* x, int64_t n) {
-  constexpr int64_t kBlock = 512;
-  float room[kBlock];
-  MaxAndSum r{simd::max(x, static_cast<size_t>(n)), 0};
-  for (int64_t i = 0; i < n; i += kBlock) {
-    r.sum += simd::exp_shifted(x + i, r.max, room, static_cast<size_t>(std::min(kBlock, n - i)));
-  }
-  return r;
+  const auto size = static_cast<size_t>(n);
+  const float max = simd::max(x, size);
+  return {max, simd::sum_of_exp(x, max, size)};
 }
 
 inline void scale(float* x, float factor, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) x[i] *= factor;
+  simd::affine(x, 0, factor, x, static_cast<size_t>(n));
 }
 
 }  // namespace reel

@@ -15,134 +15,97 @@ namespace reel {
 
 namespace {
 
-// ---- reshape ----
+// ---- reshape: the op is core's ----
 
-// Strides that read the same elements in the same order under out's shape; false where there are none. Axes
-// of `in` that follow each other in memory form runs, and each run must be made of whole axes of `out`.
-bool restride(const Array& in, const Attrs&, Array& out) {
-  out.strides = row_major(out.shape);
-  if (in.shape.numel() == 0 || in.contiguous()) return true;
-  int to = out.shape.rank() - 1;
-  for (int axis = in.shape.rank() - 1; axis >= 0; --axis) {
-    if (in.shape[axis] == 1) continue;
-    const int64_t step = in.stride(axis);
-    int64_t run = in.shape[axis], taken = 1;
-    while (axis > 0 && (in.shape[axis - 1] == 1 || in.stride(axis - 1) == run * step))
-      run *= in.shape[--axis];
-    for (; taken < run && to >= 0; --to) {
-      out.strides[static_cast<size_t>(to)] = taken * step;
-      taken *= out.shape[to];
-    }
-    if (taken != run) return false;
-  }
-  return true;
-}
-
-const Op reshape_op{
-    .name = "reshape",
-    .doc = "y = the elements of x, row by row, under another shape",
-    .kind = Kind::view,
-    .shape =
-        [](Signature& s) {
-          if (checked_numel(s.shape) != s.in(0).numel()) {
-            s.fail("x {} to {}: {} elements do not fit {}", s.in(0), s.shape, s.in(0).numel(),
-                   s.shape.numel());
-          }
-        },
-    .vjp = [](Vjp& g) { g[0] = reshape(g.dy, g.x(0).shape()); },
-    .view = restride,
-    .shape_is_argument = true,
-    .samples =
-        [] {
-          return std::vector<Sample>{
-              {{{2, 3}},
-               [](auto x) {
-                 return reshape(x[0], {3, 2});
-               }},
-              {{{2, 1, 17}},
-               [](auto x) {
-                 return reshape(x[0], {-1, 1});
-               }},
-              {{{}},
-               [](auto x) {
-                 return reshape(x[0], {1, 1});
-               }},
-              {{{1, 1}}, [](auto x) { return reshape(x[0], {}); }},
-              {{{0, 3}},
-               [](auto x) {
-                 return reshape(x[0], {3, 2, 0});
-               }},
-              {{{2, 3}}, [](auto x) { return reshape(transpose(x[0], 0, 1), {-1}); }},  // a copy
-              {{{2, 3, 4}},
-               [](auto x) {
-                 return reshape(transpose(x[0], 0, 1), {3, 2, 2, 2});
-               }},  // a view
-              {{{3, 1}},
-               [](auto x) {
-                 return reshape(broadcast_to(x[0], {2, 3, 4}), {2, 12});
-               }},
-              {{{5, 4}},
-               [](auto x) {
-                 return reshape(slice(x[0], 1, 1, 3), {2, 5});
-               }},
-              {{{2, 3, 4}}, [](auto x) { return flatten(x[0], 1); }},
-              {{{2, 3}}, [](auto x) { return unsqueeze(x[0], -2); }},
-              {{{2, 1, 3}}, [](auto x) { return squeeze(x[0], 1); }},
-              {{{4, 3}}, [](auto x) { return select(x[0], -1, -2); }},
-          };
-        },
-    .bad =
-        [] {
-          return std::vector<BadSample>{
-              {[] {
-                 return reshape(zeros({2, 3}), {4, 2});
-               },
-               "[2, 3] to [4, 2]: 6 elements do not fit 8"},
-              {[] {
-                 return reshape(zeros({2, 3}), {-1, 4});
-               },
-               "-1 where 6 elements"},
-              {[] {
-                 return reshape(zeros({2, 3}), {-1, -1});
-               },
-               "[-1, -1]: want at most one -1"},
-              {[] {
-                 return reshape(zeros({0, 3}), {-1, 0});
-               },
-               "-1 where 0 elements"},
-              {[] {
-                 return reshape(zeros({2}), {-2, -1});
-               },
-               "want sizes from 0"},
-              {[] {
-                 return reshape(zeros({2}), {1, 1, 1, 1, 1, 1, 2});
-               },
-               "at most 6 axes"},
-              {[] {
-                 return reshape(zeros({2}), {int64_t{1} << 40, int64_t{1} << 40});
-               },
-               "more elements"},
-              {[] { return reshape(Tensor(), {1}); }, "undefined"},
-              {[] {
-                 return flatten(zeros({2, 3}), 1, 0);
-               },
-               "axes 1 to 0"},
-              {[] {
-                 return unsqueeze(zeros({2, 3}), 3);
-               },
-               "new axis 3 of a value of shape [2, 3]: want -3 to 2"},
-              {[] {
-                 return squeeze(zeros({2, 3}), 2);
-               },
-               "axis 2 of a value of shape [2, 3]: want -2 to 1"},
-              {[] {
-                 return select(zeros({2, 3}), 1, 3);
-               },
-               "index 3 along axis 1 of a value of shape [2, 3]: want -3 to 2"},
-          };
-        },
-};
-const Register reshape_registered(reshape_op);
+const MoreSamples reshape_samples(
+    reshape_op,
+    [] {
+      return std::vector<Sample>{
+          {{{2, 3}},
+           [](auto x) {
+             return reshape(x[0], {3, 2});
+           }},
+          {{{2, 1, 17}},
+           [](auto x) {
+             return reshape(x[0], {-1, 1});
+           }},
+          {{{}},
+           [](auto x) {
+             return reshape(x[0], {1, 1});
+           }},
+          {{{1, 1}}, [](auto x) { return reshape(x[0], {}); }},
+          {{{0, 3}},
+           [](auto x) {
+             return reshape(x[0], {3, 2, 0});
+           }},
+          {{{2, 3}}, [](auto x) { return reshape(transpose(x[0], 0, 1), {-1}); }},  // a copy
+          {{{2, 3, 4}},
+           [](auto x) {
+             return reshape(transpose(x[0], 0, 1), {3, 2, 2, 2});
+           }},  // a view
+          {{{3, 1}},
+           [](auto x) {
+             return reshape(broadcast_to(x[0], {2, 3, 4}), {2, 12});
+           }},
+          {{{5, 4}},
+           [](auto x) {
+             return reshape(slice(x[0], 1, 1, 3), {2, 5});
+           }},
+          {{{2, 3, 4}}, [](auto x) { return flatten(x[0], 1); }},
+          {{{2, 3}}, [](auto x) { return unsqueeze(x[0], -2); }},
+          {{{2, 1, 3}}, [](auto x) { return squeeze(x[0], 1); }},
+          {{{4, 3}}, [](auto x) { return select(x[0], -1, -2); }},
+      };
+    },
+    [] {
+      return std::vector<BadSample>{
+          {[] {
+             return reshape(zeros({2, 3}), {4, 2});
+           },
+           "[2, 3] to [4, 2]: 6 elements do not fit 8"},
+          {[] {
+             return reshape(zeros({2, 3}), {-1, 4});
+           },
+           "-1 where 6 elements"},
+          {[] {
+             return reshape(zeros({2, 3}), {-1, -1});
+           },
+           "[-1, -1]: want at most one -1"},
+          {[] {
+             return reshape(zeros({0, 3}), {-1, 0});
+           },
+           "-1 where 0 elements"},
+          {[] {
+             return reshape(zeros({2}), {-2, -1});
+           },
+           "want sizes from 0"},
+          {[] {
+             return reshape(zeros({2}), {1, 1, 1, 1, 1, 1, 2});
+           },
+           "at most 6 axes"},
+          {[] {
+             return reshape(zeros({2}), {int64_t{1} << 40, int64_t{1} << 40});
+           },
+           "more elements"},
+          {[] { return reshape(Tensor(), {1}); }, "undefined"},
+          {[] {
+             return flatten(zeros({2, 3}), 1, 0);
+           },
+           "axes 1 to 0"},
+          {[] {
+             return unsqueeze(zeros({2, 3}), 3);
+           },
+           "new axis 3 of a value of shape [2, 3]: want -3 to 2"},
+          {[] {
+             return squeeze(zeros({2, 3}), 2);
+           },
+           "axis 2 of a value of shape [2, 3]: want -2 to 1"},
+          {[] {
+             return select(zeros({2, 3}), 1, 3);
+           },
+           "index 3 along axis 1 of a value of shape [2, 3]: want -3 to 2"},
+      };
+    });
 
 // ---- permute ----
 

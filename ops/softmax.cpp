@@ -78,6 +78,8 @@ void log_softmax_row(const float* x, float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = x[i] - r.max - log_sum;
 }
 
+bool by_rows(const Attrs& attrs, const Shape&) { return attrs.i[0] > 0; }
+
 void logsumexp_row(const float* x, float* y, int64_t n) {
   const MaxAndSum r = max_and_sum_of_exp(x, n);
   *y = std::isinf(r.max) ? r.max : r.max + std::log(r.sum);
@@ -165,6 +167,7 @@ const Op softmax_op{
         },
     .f32 = [](const Exec& e) { run_lines(e, false, softmax_row); },
     .f64 = softmax_reference,
+    .row_by_row = by_rows,
     .samples = [] { return axis_samples(softmax); },
     .bad = [] { return axis_bad(softmax); },
 };
@@ -177,6 +180,7 @@ const Op log_softmax_op{
     .vjp = [](Vjp& g) { g[0] = g.dy - exp(g.y()) * sum(g.dy, g.attrs().i[0], true); },
     .f32 = [](const Exec& e) { run_lines(e, false, log_softmax_row); },
     .f64 = log_softmax_reference,
+    .row_by_row = by_rows,
     .samples = [] { return axis_samples(log_softmax); },
     .bad = [] { return axis_bad(log_softmax); },
 };
@@ -205,6 +209,7 @@ const Op logsumexp_op{
         },
     .f32 = [](const Exec& e) { run_lines(e, true, logsumexp_row); },
     .f64 = logsumexp_reference,
+    .row_by_row = by_rows,
     .samples =
         [] {
           std::vector<Sample> samples = axis_samples([](Arg x, int64_t axis) { return logsumexp(x, axis); });

@@ -8,6 +8,7 @@
 
 #include "core/op.h"
 #include "reel.h"
+#include "tests/every_cell.h"
 
 using namespace reel;
 
@@ -130,10 +131,10 @@ Tensor variable(const Shape& shape) {
   return x.requires_grad_();
 }
 
-template <class Layers>
-void check_recurrent(const std::string& name) {
+template <class Layers, class... More>
+void check_recurrent(const std::string& name, const More&... more) {
   for (bool both : {false, true}) {
-    const Layers layers({}, 5, 6, {.num_layers = 2, .bidirectional = both, .dropout = 0.2});
+    const Layers layers({}, 5, 4, {.num_layers = 2, .bidirectional = both, .dropout = 0.2}, more...);
     const Tensor x = variable({4, 3, 5});
     check_model(name, layers, {x}, [&] { return layers(x).output; });
     check_model(name + " of mixed lengths", layers, {x}, [&] {
@@ -143,12 +144,23 @@ void check_recurrent(const std::string& name) {
   }
 }
 
+template <class Cell>
+void check_tree(const Cell& cell, const std::string& name) {
+  const nn::Tree trees{{{}, {}, {0, 1}, {}, {}, {}, {4, 5}, {3, 6}, {2, 7}, {}, {}, {9, 10}, {}}};
+  const Tensor words = variable({13, 4});
+  check_model(name, cell, {words}, [&] {
+    Tensors x, roots;
+    for (size_t k = 0; k < trees.size(); ++k)
+      x.push_back(slice(words, 0, static_cast<int64_t>(k), static_cast<int64_t>(k) + 1));
+    auto states = nn::walk(cell, trees, x);
+    for (int64_t root : trees.roots()) roots.push_back(nn::shown(states[static_cast<size_t>(root)]));
+    return concat(roots, 0);
+  });
+}
+
 void check_models() {
   manual_seed(11);
-  check_recurrent<nn::RNN>("RNN");
-  check_recurrent<nn::LSTM>("LSTM");
-  check_recurrent<nn::GRU>("GRU");
-  check_recurrent<nn::LayerNormLSTM>("LayerNormLSTM");
+  for (const tests::Kind& kind : tests::every_cell()) check_recurrent<tests::AnyLayers>(kind.name, kind);
   {
     const nn::AdditiveAttention attention({}, 5, 6, 7);
     const Tensor keys = variable({3, 4, 6}), q = variable({3, 5}), r = variable({3, 5});
@@ -158,17 +170,10 @@ void check_models() {
     });
   }
   for (int64_t children : {2, 0}) {
-    const nn::TreeLSTMCell cell({}, 4, 5, {.children = children});
-    const nn::Tree trees{{{}, {}, {0, 1}, {}, {}, {}, {4, 5}, {3, 6}, {2, 7}, {}, {}, {9, 10}, {}}};
-    const Tensor words = variable({13, 4});
-    check_model(children ? "binary tree" : "child-sum tree", cell, {words}, [&] {
-      Tensors x, roots;
-      for (size_t k = 0; k < trees.size(); ++k)
-        x.push_back(slice(words, 0, static_cast<int64_t>(k), static_cast<int64_t>(k) + 1));
-      const auto states = nn::walk(cell, trees, x);
-      for (int64_t root : trees.roots()) roots.push_back(states[static_cast<size_t>(root)].h);
-      return concat(roots, 0);
-    });
+    check_tree(nn::TreeLSTMCell({}, 4, 5, {.children = children}),
+               children ? "binary tree" : "child-sum tree");
+    check_tree(nn::RecursiveCell({}, 4, 5, {.children = children, .project = true}),
+               children ? "recursive" : "recursive, any number of children");
   }
   for (bool first : {false, true}) {
     const nn::TransformerEncoderLayer layer(

@@ -11,6 +11,7 @@
 #include <random>
 #include <vector>
 
+#include "core/once.h"
 #include "ops/ops.h"
 #include "tests/random_program.h"
 
@@ -34,7 +35,8 @@ class RandomSequence {
     head = 2048,
     hoist = 4096,
     twin = 8192,
-    reuse = 16384
+    reuse = 16384,
+    templates = 32768
   };
 
   RandomSequence(uint64_t seed, DType dtype, uint64_t salt = 0, uint32_t without = 0)
@@ -140,8 +142,12 @@ class RandomSequence {
         s = states_[static_cast<size_t>(pick(static_cast<int>(states_.size())))];
       const State first = s;
       std::vector<Tensor> outputs;
+      const std::optional<Once> once = cell_template(kind, hoisted);
+      const bool inside = pick(2) == 0;  // masks are the template's affair
       for (const Tensor& step : x) {
-        s = masked(cell(kind, step, hoisted, s), s);
+        s = !once    ? masked(cell(kind, step, hoisted, s), s)
+            : inside ? called(*once, {step, chance(mask, 8) ? lottery() : full({batch_, 1}, 0), s.h, s.c})
+                     : masked(called(*once, {step, s.h, s.c}), s);
         outputs.push_back(s.h);
         if (chance(look, 20)) (void)sum(s.h).item();
         if (chance(dead, 10)) (void)cell(kind, step, hoisted, s);
@@ -152,6 +158,25 @@ class RandomSequence {
       states_.push_back(pick(4) ? s : first);
     }
   }
+
+  // The cell as a template, of x, h, c or of x, a mask, h, c.
+  std::optional<Once> cell_template(int kind, bool hoisted) {
+    if (!chance(templates, 2)) return {};
+    return once([this, kind, hoisted](const Tensors& in) -> Tensors {
+      const State before{in[in.size() - 2], in[in.size() - 1]};
+      State now = cell(kind, in[0], hoisted, before);
+      if (in.size() == 4) {
+        const Tensor keep = less(in[1], 0.3);
+        now = {where(keep, now.h, before.h), where(keep, now.c, before.c)};
+      }
+      return {now.h * 1.0, now.c * 1.0};
+    });
+  }
+  static State called(const Once& once, const Tensors& in) {
+    const Tensors out = once(in);
+    return {out[0], out[1]};
+  }
+  Tensor lottery() { return constant({batch_, 1}); }
 
   // The same call as one that a gradient passes through, but without one; and its value is needed.
   void unseen(int kind, const Tensor& x, bool projected, const State& s) {
@@ -237,7 +262,14 @@ class RandomSequence {
   void trees() {
     for (int k = 0, count = 1 + pick(3); k < count; ++k) {
       std::vector<State> open;
-      const int leaves = 1 + pick(6), kind = pick(3);
+      const int leaves = 1 + pick(6), kind = pick(3), twice = pick(3);
+      const bool templated = chance(templates, 2);
+      const auto node = [&](const Tensors& in) -> Tensors {
+        const auto [i, f, g, o] = split<4>(matmul(concat({in[0], in[2]}, 1), weight_tree()) + bias());
+        const State s = lstm(i, f, g, o, in[1] * 0.5 + sigmoid(f) * in[3]);
+        return {s.h, s.c};
+      };
+      const Once once_node(node);
       const Tensor rows = embedding(table(), ids(leaves));
       for (int leaf = 0; leaf < leaves; ++leaf) {
         const Tensor x = kind == 0   ? slice(rows, 0, leaf, leaf + 1)
@@ -250,9 +282,11 @@ class RandomSequence {
       while (open.size() > 1) {
         const auto at = static_cast<size_t>(pick(static_cast<int>(open.size()) - 1));
         const State &a = open[at], &b = open[at + 1];
-        const auto [i, f, g, o] = split<4>(matmul(concat({a.h, b.h}, 1), weight_tree()) + bias());
-        open[at] = lstm(i, f, g, o, a.c * 0.5 + sigmoid(f) * b.c);
-        open.erase(open.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+        const Tensors in{a.h, a.c, b.h, b.c};
+        const Tensors out = templated ? once_node(in) : node(in);
+        const bool keep = twice == 0 && pick(3) == 0 && all.size() < 8;  // b is read again
+        open[at] = {out[0], out[1]};
+        if (!keep) open.erase(open.begin() + static_cast<std::ptrdiff_t>(at) + 1);
         all.push_back(open[at].h);
         if (chance(look, 30)) (void)sum(open[at].h).item();
         if (chance(hold, 20)) held_.push_back(open[at].h);

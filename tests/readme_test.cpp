@@ -9,8 +9,10 @@
 
 #include "ops/rules.h"
 #include "reel.h"
+#include "tests/minimal_gated_unit.h"
 
 using namespace reel;
+using tests::MinimalGatedUnit;
 
 namespace {
 
@@ -62,20 +64,6 @@ struct Classifier : nn::Module {
   Tensor operator()(const Tensor& ids) const { return output(lstm(words(ids)).state.back().h); }
 };
 
-struct MinimalGatedUnit : nn::Module {
-  using State = Tensor;
-  nn::Linear forget, candidate;
-  MinimalGatedUnit(nn::Member at, int64_t in, int64_t hidden, const nn::CellOptions& o = {})
-      : Module(std::move(at)),
-        forget({this, "forget" + o.suffix}, in + hidden, hidden),
-        candidate({this, "candidate" + o.suffix}, in + hidden, hidden) {}
-  Tensor operator()(const Tensor& x, const Tensor& h) const {
-    const Tensor f = sigmoid(forget(concat({h, x}, -1)));
-    return h + f * (tanh(candidate(concat({f * h, x}, -1))) - h);
-  }
-  Tensor initial(int64_t batch) const { return zeros({batch, forget.weight.size(0)}); }
-};
-
 Tensor log1p(Arg x);
 using lanes::Inputs;
 
@@ -95,8 +83,9 @@ Tensor log1p(Arg x) { return record(log1p_op, {x}); }
 }  // namespace
 
 TEST_CASE("readme: what the pages show is what is compiled here") {
-  check_page("README.md", {"tests/readme_test.cpp", "nn/cells.cpp"});
-  check_page("CONTRIBUTING.md", {"tests/readme_test.cpp"});
+  const std::string here = "tests/readme_test.cpp", cell = "tests/minimal_gated_unit.h";
+  check_page("README.md", {here, cell, "nn/cells.cpp"});
+  check_page("CONTRIBUTING.md", {here});
 }
 
 TEST_CASE("readme: the classifier learns") {
@@ -158,23 +147,44 @@ TEST_CASE("readme: a gradient check of one's own") {
   gradcheck(f, model.parameters(), {.directions = 20});
 }
 
-TEST_CASE(
-    "readme: a cell of one's own runs in a bidirectional stack, with lengths, and passes the gradient "
-    "check") {
+TEST_CASE("readme: a cell of one's own trains in a bidirectional residual stack, with lengths") {
   const DefaultDType f64(DType::f64);
   manual_seed(2);
-  {
-    nn::Recurrent<MinimalGatedUnit> layers({}, 32, 64, {.num_layers = 2, .bidirectional = true});
-    CHECK(layers.parameters().size() == 16);
+  nn::Recurrent<MinimalGatedUnit> layers({}, 8, 8,
+                                         {.num_layers = 3, .bidirectional = true, .residual = true});
+  nn::Linear output({}, 16, 1);
+  CHECK(layers.named_parameters().front().first == "forget_l0.weight");
+  std::vector<double> losses;
+  Tensors parameters = layers.parameters();
+  for (const Tensor& p : output.parameters()) parameters.push_back(p);
+  optim::Adam adam(parameters, {.lr = 1e-2});
+  const Tensor x = normal({6, 20, 8}), first = slice(x, 2, 0, 1);
+  const std::vector<int64_t> lengths{6, 5, 4, 3, 6, 6, 2, 6, 1, 6, 6, 5, 4, 3, 6, 6, 2, 6, 5, 6};
+  // The label of a row, wanted at each of its steps: the sign of what stands first plus what stands last.
+  std::vector<double> labels, counts;
+  const std::vector<double> values = first.to_vector<double>();
+  for (size_t t = 0; t < 6; ++t) {
+    for (size_t row = 0; row < 20; ++row) {
+      const auto last = static_cast<size_t>(lengths[row] - 1);
+      labels.push_back(values[row] + values[last * 20 + row] > 0 ? 1 : 0);
+      counts.push_back(t <= last ? 1 : 0);
+    }
   }
-  nn::Recurrent<MinimalGatedUnit> layers({}, 3, 4, {.num_layers = 2, .bidirectional = true});
-  const Tensor x = normal({5, 2, 3});
-  const auto report = gradcheck(
-      [&](const Tensors&) {
-        return layers(x, {}, {.lengths = {5, 3}}).output;
-      },
-      layers.parameters(), {.directions = 10});
+  const Tensor want = Tensor::from(labels, {6, 20, 1}), mask = Tensor::from(counts, {6, 20, 1});
+  const auto loss_now = [&] {
+    const Tensor y = output(layers(x, {}, {.lengths = lengths}).output);
+    return sum(bce_with_logits(y, want, {.reduction = Reduction::none}) * mask) / sum(mask);
+  };
+  for (int step = 0; step < 60; ++step) {
+    const Tensor loss = loss_now();
+    adam.zero_grad();
+    loss.backward();
+    adam.step();
+    losses.push_back(loss.item());
+  }
+  CHECK(losses.front() > 0.5);
+  CHECK(losses.back() < 0.05);
+  const auto report = gradcheck([&](const Tensors&) { return loss_now(); }, parameters, {.directions = 10});
   INFO(report.text());
   CHECK(report.ok);
-  CHECK(layers.named_parameters().front().first == "forget_l0.weight");
 }

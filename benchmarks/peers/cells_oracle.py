@@ -2,9 +2,10 @@
 
     python3 cells_oracle.py OUT.safetensors [--seed 0]
 
-Cases: rnn_uni rnn_bi gru_uni gru_bi lstm_uni lstm_bi lstm_proj_uni lstm_proj_bi (projection: proj_size 3).
+Cases: rnn_uni rnn_bi gru_uni gru_bi lstm_uni lstm_bi lstm_proj_uni lstm_proj_bi (projection: proj_size 3)
+rnn_relu_uni rnn_relu_bi.
 All: 2 layers, T = 7, N = 5, input I = 6, hidden H = 8, ragged lengths in no order, both biases, h_0 = c_0
-= 0; RNN with tanh, GRU with reset after the product. D = 2 if bidirectional, else 1; P = proj_size or H.
+= 0; RNN with tanh or relu, GRU with reset after the product. D = 2 if bidirectional, else 1; P = proj_size or H.
 
     CASE/x            [T,N,I]     also random behind a sequence's end: nothing may look there
     CASE/lengths      [N]         int64
@@ -62,7 +63,7 @@ def main():
     torch.manual_seed(args.seed)
 
     kinds = {"rnn": (nn.RNN, {}), "gru": (nn.GRU, {}), "lstm": (nn.LSTM, {}),
-             "lstm_proj": (nn.LSTM, {"proj_size": PROJECTION})}
+             "lstm_proj": (nn.LSTM, {"proj_size": PROJECTION}), "rnn_relu": (nn.RNN, {"nonlinearity": "relu"})}
     tensors = {}
     for kind, (layer, options) in kinds.items():
         for direction, bidirectional in (("uni", False), ("bi", True)):

@@ -54,21 +54,29 @@ HWY_INLINE V at_least(D d, V x, float low) {
 
 // x = power ln 2 + r with |r| <= ln 2 / 2, and e^r - 1 by Highway's polynomial.
 struct Reduced {
-  hn::Vec<hn::Rebind<int32_t, D>> power;
-  V expm1;
+  V power, expm1;
 };
 HWY_INLINE Reduced reduce_exp(D d, V x) {
-  const auto power = hn::NearestInt(hn::Mul(x, hn::Set(d, 1.44269504f)));
-  const V q = hn::ConvertTo(d, power);
-  V r = hn::MulAdd(q, hn::Set(d, -0.693145751953125f), x);
-  r = hn::MulAdd(q, hn::Set(d, -1.428606765330187045e-6f), r);
+  const V power = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504f)));
+  V r = hn::MulAdd(power, hn::Set(d, -0.693145751953125f), x);
+  r = hn::MulAdd(power, hn::Set(d, -1.428606765330187045e-6f), r);
   return {power, hn::impl::ExpImpl<float>().ExpPoly(d, r)};
 }
 
-// e^x for -104 <= x <= 88.73 and NaN; denormals and infinity come from the two factors.
+// x 2^power for whole powers; denormals and infinity come out right.
+HWY_INLINE V scaled(D d, V x, V power) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  (void)d;
+  return V{_mm512_scalef_ps(x.raw, power.raw)};
+#else
+  return hn::impl::ExpImpl<float>().LoadExpShortRange(d, x, hn::ConvertTo(hn::RebindToSigned<D>(), power));
+#endif
+}
+
+// e^x for -104 <= x <= 88.73 and NaN.
 HWY_INLINE V exp_within(D d, V x) {
   const Reduced e = reduce_exp(d, x);
-  return hn::impl::ExpImpl<float>().LoadExpShortRange(d, hn::Add(e.expm1, hn::Set(d, 1.f)), e.power);
+  return scaled(d, hn::Add(e.expm1, hn::Set(d, 1.f)), e.power);
 }
 
 HWY_INLINE V full_exp(D d, V x) {
@@ -80,8 +88,9 @@ HWY_INLINE V full_exp(D d, V x) {
 // e^x - 1 = 2^q (e^r - 1) + (2^q - 1): where q = 0 nothing cancels.
 HWY_INLINE V expm1_within(D d, V x) {  // -80 <= x <= 88.3
   const Reduced e = reduce_exp(d, x);
-  const V scale = hn::impl::ExpImpl<float>().Pow2I(d, e.power);
-  return hn::MulAdd(scale, e.expm1, hn::Sub(scale, hn::Set(d, 1.f)));
+  const V one = hn::Set(d, 1.f);
+  const V scale = scaled(d, one, e.power);
+  return hn::MulAdd(scale, e.expm1, hn::Sub(scale, one));
 }
 
 HWY_INLINE V full_expm1(D d, V x) {
@@ -90,17 +99,30 @@ HWY_INLINE V full_expm1(D d, V x) {
   return hn::IfThenElse(hn::Gt(x, top), full_exp(d, x), hn::IfThenElse(hn::Eq(x, hn::Zero(d)), x, y));
 }
 
+// a / b for 1 <= b <= 2, to the last bit or the one before.
+HWY_INLINE V quotient(D d, V a, V b) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  const V guess = hn::ApproximateReciprocal(b);  // 14 bits
+  const V inverse = hn::MulAdd(guess, hn::NegMulAdd(b, guess, hn::Set(d, 1.f)), guess);
+  const V q = hn::Mul(a, inverse);
+  return hn::MulAdd(hn::NegMulAdd(q, b, a), inverse, q);
+#else
+  (void)d;
+  return hn::Div(a, b);
+#endif
+}
+
 // tanh |x| = -u / (u + 2) with u = exp(-2|x|) - 1.
 HWY_INLINE V full_tanh(D d, V x) {
   const V u = expm1_within(d, at_least(d, hn::Mul(hn::Abs(x), hn::Set(d, -2.f)), -40.f));
-  return hn::CopySign(hn::Div(u, hn::Add(u, hn::Set(d, 2.f))), x);
+  return hn::CopySign(quotient(d, u, hn::Add(u, hn::Set(d, 2.f))), x);
 }
 
 // 1 / (1 + exp(-x)), computed from exp(-|x|) so that nothing overflows.
 HWY_INLINE V full_sigmoid(D d, V x) {
   const V one = hn::Set(d, 1.f);
   const V e = exp_within(d, at_least(d, hn::Neg(hn::Abs(x)), -104.f));
-  return hn::Div(hn::IfThenElse(hn::Lt(x, hn::Zero(d)), e, one), hn::Add(one, e));
+  return quotient(d, hn::IfThenElse(hn::Lt(x, hn::Zero(d)), e, one), hn::Add(one, e));
 }
 
 // erfc by the Chebyshev fit of Press et al., Numerical Recipes (relative error 1.2e-7); the Taylor series

@@ -46,7 +46,7 @@ void pause() {
 template <class F>
 bool spin(const F& ready) {
   using Clock = std::chrono::steady_clock;
-  const auto end = Clock::now() + std::chrono::microseconds(40);
+  const auto end = Clock::now() + std::chrono::microseconds(60);
   do {
     for (int i = 0; i < 32; ++i) {
       if (ready()) return true;
@@ -90,6 +90,10 @@ class Worker {
     region_ = &region;
     if (state_.exchange(kPosted) == kAsleep) state_.notify_one();
   }
+  void rouse() {
+    int expected = kAsleep;
+    if (state_.compare_exchange_strong(expected, kIdle)) state_.notify_one();
+  }
   bool take_back() {
     int expected = kPosted;
     return state_.compare_exchange_strong(expected, kIdle);
@@ -122,6 +126,12 @@ class Worker {
 // Serves one caller at a time; the others do their work alone.
 class Pool {
  public:
+  void rouse() {
+    const std::unique_lock lock(busy_, std::try_to_lock);
+    if (!lock) return;
+    for (const auto& worker : workers_) worker->rouse();
+  }
+
   bool run(Region& region) {
     const std::unique_lock lock(busy_, std::try_to_lock);
     if (!lock) return false;
@@ -194,6 +204,10 @@ int num_threads() {
 int threads_for(int64_t work) {
   if (work < 2 * kWorkPerThread || inside || omp_in_parallel()) return 1;
   return static_cast<int>(std::min<int64_t>(num_threads(), work / kWorkPerThread));
+}
+
+void rouse_threads() {
+  if (num_threads() > 1 && !inside) pool().rouse();
 }
 
 LibraryOnOneThread::LibraryOnOneThread() : before_(omp_get_max_threads()) {

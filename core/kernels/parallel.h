@@ -42,6 +42,9 @@ void parallel_for(int64_t n, int64_t cost, Callable<int64_t, int64_t> body);
 // belongs to the thread, not to i. Inside, everything else runs on one thread. The first error is passed on.
 void run_on_threads(int n, Callable<int> body);
 
+// Work for several threads is about to come: those that sleep begin to wake.
+void rouse_threads();
+
 // While it lives, libgomp (and so oneDNN) gives calls of this thread no second one.
 class LibraryOnOneThread {
  public:

@@ -22,11 +22,7 @@ void map1(const float* a, float* out, size_t n, const F& f) {
   const size_t lanes = hn::Lanes(d);
   size_t i = 0;
   for (; i + lanes <= n; i += lanes) hn::StoreU(f(d, hn::LoadU(d, a + i)), d, out + i);
-  if (i == n) return;
-  HWY_ALIGN float ta[HWY_MAX_BYTES / 4] = {}, to[HWY_MAX_BYTES / 4];
-  for (size_t k = i; k < n; ++k) ta[k - i] = a[k];
-  hn::Store(f(d, hn::Load(d, ta)), d, to);
-  for (size_t k = i; k < n; ++k) out[k] = to[k - i];
+  if (i < n) store_some(d, f(d, load_some(d, a + i, n - i)), out + i, n - i);
 }
 
 template <class F>
@@ -36,13 +32,7 @@ void map2(const float* a, const float* b, float* out, size_t n, const F& f) {
   size_t i = 0;
   for (; i + lanes <= n; i += lanes) hn::StoreU(f(d, hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, out + i);
   if (i == n) return;
-  HWY_ALIGN float ta[HWY_MAX_BYTES / 4] = {}, tb[HWY_MAX_BYTES / 4] = {}, to[HWY_MAX_BYTES / 4];
-  for (size_t k = i; k < n; ++k) {
-    ta[k - i] = a[k];
-    tb[k - i] = b[k];
-  }
-  hn::Store(f(d, hn::Load(d, ta), hn::Load(d, tb)), d, to);
-  for (size_t k = i; k < n; ++k) out[k] = to[k - i];
+  store_some(d, f(d, load_some(d, a + i, n - i), load_some(d, b + i, n - i)), out + i, n - i);
 }
 
 // The sum of term(i) over vectors, in four accumulators and a fixed order: the same on every run.
@@ -200,6 +190,40 @@ float ExpShifted(const float* a, float shift, float* out, size_t n) {
   return Sum(out, n);
 }
 
+void ExpTimes(const float* a, float shift, float factor, float* out, size_t n) {
+  map1(a, out, n, [=](D d, V x) HWY_ATTR {
+    return hn::Mul(full_exp(d, hn::Sub(x, hn::Set(d, shift))), hn::Set(d, factor));
+  });
+}
+
+float SumOfExp(const float* a, float shift, size_t n) {
+  const D d;
+  const size_t lanes = hn::Lanes(d);
+  const auto e = [&](V x) HWY_ATTR { return full_exp(d, hn::Sub(x, hn::Set(d, shift))); };
+  float total = sum_of(n, [&](V s, size_t i) HWY_ATTR { return hn::Add(s, e(hn::LoadU(d, a + i))); });
+  if (const size_t rest = n % lanes; rest > 0) {
+    const V x = load_some(d, a + n - rest, rest);
+    total += hn::GetLane(hn::SumOfLanes(d, hn::IfThenElseZero(hn::FirstN(d, rest), e(x))));
+  }
+  return total;
+}
+
+float SumOfSquares(const float* a, float shift, size_t n) {
+  const D d;
+  const V off = hn::Set(d, shift);
+  float total = sum_of(n, [&](V s, size_t i) HWY_ATTR {
+    const V x = hn::Sub(hn::LoadU(d, a + i), off);
+    return hn::MulAdd(x, x, s);
+  });
+  for (size_t i = n - n % hn::Lanes(d); i < n; ++i) total += (a[i] - shift) * (a[i] - shift);
+  return total;
+}
+
+void Affine(const float* a, float shift, float factor, float* out, size_t n) {
+  map1(a, out, n,
+       [=](D d, V x) HWY_ATTR { return hn::Mul(hn::Sub(x, hn::Set(d, shift)), hn::Set(d, factor)); });
+}
+
 const char* Target() { return hwy::TargetName(HWY_TARGET); }
 
 }  // namespace reel::simd::HWY_NAMESPACE
@@ -216,6 +240,10 @@ HWY_EXPORT(AddRows);
 HWY_EXPORT(RowTimesMatrix);
 HWY_EXPORT(RowTimesTransposed);
 HWY_EXPORT(ExpShifted);
+HWY_EXPORT(ExpTimes);
+HWY_EXPORT(SumOfExp);
+HWY_EXPORT(SumOfSquares);
+HWY_EXPORT(Affine);
 HWY_EXPORT(Target);
 
 float sum(const float* a, size_t n) { return HWY_DYNAMIC_DISPATCH(Sum)(a, n); }
@@ -234,6 +262,18 @@ void row_times_transposed(float* out, const float* a, size_t k, const float* b, 
 }
 float exp_shifted(const float* a, float shift, float* out, size_t n) {
   return HWY_DYNAMIC_DISPATCH(ExpShifted)(a, shift, out, n);
+}
+void exp_times(const float* a, float shift, float factor, float* out, size_t n) {
+  HWY_DYNAMIC_DISPATCH(ExpTimes)(a, shift, factor, out, n);
+}
+float sum_of_exp(const float* a, float shift, size_t n) {
+  return HWY_DYNAMIC_DISPATCH(SumOfExp)(a, shift, n);
+}
+float sum_of_squares(const float* a, float shift, size_t n) {
+  return HWY_DYNAMIC_DISPATCH(SumOfSquares)(a, shift, n);
+}
+void affine(const float* a, float shift, float factor, float* out, size_t n) {
+  HWY_DYNAMIC_DISPATCH(Affine)(a, shift, factor, out, n);
 }
 const char* target() { return HWY_DYNAMIC_DISPATCH(Target)(); }
 

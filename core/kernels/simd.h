@@ -18,6 +18,12 @@ void row_times_matrix(float* out, const float* a, ptrdiff_t step, size_t k, cons
 void row_times_transposed(float* out, const float* a, size_t k, const float* b, ptrdiff_t row, size_t n);
 // out = exp(a - shift), and its sum
 float exp_shifted(const float* a, float shift, float* out, size_t n);
+float sum_of_exp(const float* a, float shift, size_t n);  // of exp(a - shift)
+void exp_times(const float* a, float shift, float factor, float* out,
+               size_t n);  // out = exp(a - shift) factor
+
+float sum_of_squares(const float* a, float shift, size_t n);                   // of a - shift
+void affine(const float* a, float shift, float factor, float* out, size_t n);  // out = (a - shift) factor
 
 const char* target();  // what was chosen, "AVX3" and so on
 

@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "core/grad.h"
+#include "core/kernels/parallel.h"
 #include "core/plan/cache.h"
 #include "core/plan/explain.h"
 #include "core/plan/verify.h"
@@ -116,10 +117,11 @@ bool cut(const Node& node) {
 
 Graph rewritten(const Pending& now, const Node* loss) {
   const explain::Scope scope(explain::Phase::rewrite);
-  Graph graph = graph_of(now);
-  for (size_t k = 0; k < graph.nodes.size(); ++k) graph.nodes[k].cut = cut(*now.nodes[k]);
-  graph.results.push_back({-1, graph.id_of(static_cast<size_t>(loss->index))});
-  graph = batch(std::move(graph));
+  static thread_local Graph read;
+  read_graph(now, read);
+  for (size_t k = 0; k < read.nodes.size(); ++k) read.nodes[k].cut = cut(*now.nodes[k]);
+  read.results.push_back({-1, read.id_of(static_cast<size_t>(loss->index))});
+  Graph graph = batch(read, false, true);
   if (passes().prune) graph = prune(graph);
   if (passes().commute) graph = commute(std::move(graph));
   return graph;
@@ -280,6 +282,7 @@ void check_recipe(Tape& tape, const Recipe& recipe, const Pending& now, const Te
 
 bool run_backward(Tape& tape, const Tensor& loss, Where where) {
   static thread_local Pending now;
+  rouse_threads();
   const std::vector<Node*> pending = tape.take_pending();
   now.hash = 0;
   read_structure(pending, now, loss.node());

@@ -51,32 +51,41 @@ bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const 
     if (at == id_of.end() || !body.graph.is_node(at->second)) return false;  // an input handed through
     body.outputs.push_back(at->second);
   }
-  // The structure in words: equal words, equal body.
+  for (const Tensor& x : arguments) body.leaf_grads.push_back(x.node()->requires_grad);
+  for (const Node* n : captured) body.leaf_grads.push_back(n->requires_grad);
+  for (const Node* n : nodes) body.requires_grad.push_back(n->requires_grad);
+  identify(body);
+  return true;
+}
+
+void identify(Body& body) {
+  const Graph& graph = body.graph;
   auto& words = body.words;
-  words = {body.arguments, body.graph.leaves.size(), nodes.size()};
+  words = {body.arguments, graph.leaves.size(), graph.nodes.size()};
   const auto shape_words = [&](const Shape& shape) {
     words.push_back(static_cast<uint64_t>(shape.rank()));
     for (int64_t d : shape) words.push_back(static_cast<uint64_t>(d));
   };
-  for (const Leaf& leaf : body.graph.leaves) {
-    words.push_back(static_cast<uint64_t>(leaf.dtype));
-    shape_words(leaf.shape);
+  for (size_t k = 0; k < graph.leaves.size(); ++k) {
+    words.push_back(static_cast<uint64_t>(graph.leaves[k].dtype) << 1 |
+                    static_cast<uint64_t>(body.leaf_grads[k]));
+    shape_words(graph.leaves[k].shape);
   }
-  for (size_t k = 0; k < nodes.size(); ++k) {
-    const GraphNode& n = body.graph.nodes[k];
+  for (size_t k = 0; k < graph.nodes.size(); ++k) {
+    const GraphNode& n = graph.nodes[k];
     words.push_back(reinterpret_cast<uintptr_t>(n.op));
-    words.push_back(static_cast<uint64_t>(n.dtype) << 1 | static_cast<uint64_t>(nodes[k]->requires_grad));
+    words.push_back(static_cast<uint64_t>(n.dtype) << 1 | static_cast<uint64_t>(body.requires_grad[k]));
     for (int64_t i : n.i) words.push_back(static_cast<uint64_t>(i));
-    for (double f : nodes[k]->attrs.f) words.push_back(std::bit_cast<uint64_t>(f));
+    for (double f : n.floats < 0 ? Floats{} : body.floats[static_cast<size_t>(n.floats)]) {
+      words.push_back(std::bit_cast<uint64_t>(f));
+    }
     shape_words(n.shape);
     words.push_back(n.inputs);
-    for (Id id : body.graph.in(n)) words.push_back(static_cast<uint64_t>(id));
+    for (Id id : graph.in(n)) words.push_back(static_cast<uint64_t>(id));
     words.push_back(n.list_size);
-    for (int64_t i : body.graph.list_of(n)) words.push_back(static_cast<uint64_t>(i));
-    body.requires_grad.push_back(nodes[k]->requires_grad);
+    for (int64_t i : graph.list_of(n)) words.push_back(static_cast<uint64_t>(i));
   }
   for (Id id : body.outputs) words.push_back(static_cast<uint64_t>(id));
-  return true;
 }
 
 }  // namespace reel::plan

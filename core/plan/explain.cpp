@@ -18,6 +18,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr const char* kPhases[] = {"read the structure", "rewrite (batch, prune)", "differentiate", "plan",
                                    "run"};
+const std::string kInLevels = "in levels of at most: ";
 
 struct Entry {
   uint64_t count = 0;
@@ -63,16 +64,18 @@ class Report {
     phases_[static_cast<size_t>(phase)].us += us;
   }
 
-  void add(const Plan& plan, const Step& step, Clock::time_point start, Clock::time_point end) {
+  void add(const Plan& plan, const Step& step, Clock::time_point start, Clock::time_point end,
+           std::optional<double> share) {
     const std::lock_guard lock(mutex_);
-    const std::string label = text_of(plan, step);
+    const std::string label = (share ? kInLevels : "") + text_of(plan, step);
     Entry& e = entries_[label];
     ++e.count;
     e.us += us_between(start, end);
-    e.flops += flops_of(plan, step);
+    e.flops += flops_of(plan, step) * share.value_or(1);
     for (uint32_t k = 0; k < step.inputs + step.outputs; ++k) {
       const PlannedValue& v = plan.values[static_cast<size_t>(plan.operands[step.first + k])];
-      e.bytes += static_cast<double>(v.shape.numel()) * static_cast<double>(size_of(v.dtype));
+      e.bytes +=
+          static_cast<double>(v.shape.numel()) * static_cast<double>(size_of(v.dtype)) * share.value_or(1);
     }
     if (trace_) {
       fmt::print(trace_,
@@ -96,7 +99,9 @@ class Report {
 
   void print() const {
     double total = 0;
-    for (const auto& [label, e] : entries_) total += e.us;
+    for (const auto& [label, e] : entries_) {
+      if (!label.starts_with(kInLevels)) total += e.us;
+    }
     std::vector<std::pair<std::string, Entry>> rows(entries_.begin(), entries_.end());
     std::sort(rows.begin(), rows.end(),
               [](const auto& a, const auto& b) { return a.second.us > b.second.us; });
@@ -135,11 +140,15 @@ bool on() {
 }
 
 Scope::~Scope() {
-  if (on_) Report::get().add(phase_, us_between(start_, Clock::now()));
+  if (!on_) return;
+  const Clock::time_point end =
+      Clock::now();  // before the report, which measures the machine when it is made
+  Report::get().add(phase_, us_between(start_, end));
 }
 
-void step_ran(const Plan& plan, const Step& step, Clock::time_point start, Clock::time_point end) {
-  Report::get().add(plan, step, start, end);
+void step_ran(const Plan& plan, const Step& step, Clock::time_point start, Clock::time_point end,
+              std::optional<double> share) {
+  Report::get().add(plan, step, start, end, share);
 }
 
 }  // namespace reel::plan::explain

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 
 #include "core/plan/plan.h"
 
@@ -29,7 +30,8 @@ class Scope {
   std::chrono::steady_clock::time_point start_;
 };
 
+// `share`: of the rows that the step was planned for, where it runs for a level of a recurrence.
 void step_ran(const Plan& plan, const Step& step, std::chrono::steady_clock::time_point start,
-              std::chrono::steady_clock::time_point end);
+              std::chrono::steady_clock::time_point end, std::optional<double> share = {});
 
 }  // namespace reel::plan::explain

@@ -216,7 +216,8 @@ class Fusing {
       const bool written =
           looked_at_[m] || std::any_of(readers_[m].begin(), readers_[m].end(),
                                        [&](uint32_t r) { return graph_.nodes[r].kernel != number; });
-      if (!written) continue;
+      const bool last = m == nodes.back() && kernel.out.empty();  // dead ends, where prune is off
+      if (!written && !last) continue;
       kernel.out.push_back(graph_.id_of(m));
       kernel.program.outputs.push_back(operand[graph_.id_of(m)]);
     }

@@ -30,6 +30,16 @@ std::vector<uint32_t> Graph::readers() const {
 
 Graph graph_of(const Pending& pending) {
   Graph graph;
+  read_graph(pending, graph);
+  return graph;
+}
+
+void read_graph(const Pending& pending, Graph& graph) {
+  graph.leaves.clear();
+  graph.nodes.clear();
+  graph.results.clear();
+  graph.inputs.clear();
+  graph.list.clear();
   for (const Node* n : pending.leaves) graph.leaves.push_back({n->dtype, n->shape, n->value->strides});
   graph.floats = pending.floats;
   graph.nodes.reserve(pending.nodes.size());
@@ -53,12 +63,12 @@ Graph graph_of(const Pending& pending) {
         graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
     if (node.stays) graph.results.push_back({static_cast<int32_t>(k), id});
   }
-  return graph;
 }
 
 Rewrite::Rewrite(const Graph& from) : from_(from) {
   to.leaves = from.leaves;
   to.floats = from.floats;
+  to.repeats = from.repeats;
   to.nodes.reserve(from.nodes.size());
   to.inputs.reserve(from.inputs.size());
   to.list.reserve(from.list.size());

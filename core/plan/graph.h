@@ -63,6 +63,7 @@ struct Graph {
   std::vector<int64_t> list;   // their constants
   std::vector<Floats> floats;  // the constants that nodes read by number
   std::vector<int64_t> order;  // of nodes: when they run; empty: one after another
+  int64_t repeats = 1;         // how often it runs on the same weights
 
   Id id_of(size_t node) const { return static_cast<Id>(leaves.size() + node); }
   bool is_node(Id id) const { return id >= static_cast<Id>(leaves.size()); }
@@ -97,6 +98,7 @@ struct Pending {
 };
 void read_structure(const std::vector<Node*>& pending, Pending& out, const Node* loss = nullptr);
 Graph graph_of(const Pending& pending);
+void read_graph(const Pending& pending, Graph& graph);  // into the memory that is there
 
 // The body of a template: what a function recorded (core/once.h). Leaves are its arguments, then what it
 // captured.
@@ -106,8 +108,10 @@ struct Body {
   std::vector<Floats> floats;
   std::vector<Id> outputs;
   std::vector<bool> requires_grad;  // of nodes
-  std::vector<uint64_t> words;
+  std::vector<bool> leaf_grads;     // of leaves
+  std::vector<uint64_t> words;      // equal words, equal body
 };
+void identify(Body& body);  // finds its words
 // False where the function cannot be a template. `nodes`: what it recorded.
 bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const Tensors& outputs, Body& body,
                std::vector<Node*>& captured);
@@ -123,7 +127,8 @@ const Passes& passes();
 
 Graph prune(const Graph& graph);  // equal nodes become one, dead ones none
 // The same done to different rows becomes one call: `products_only` where small calls were joined before.
-Graph batch(Graph graph, bool products_only = false);
+// `differentiated`: a gradient will be asked for.
+Graph batch(const Graph& graph, bool products_only = false, bool differentiated = false);
 Graph commute(Graph graph);    // the product of rows looked up is rows of the table's product
 Graph sink(Graph graph);       // a slice of a pointwise result becomes a pointwise result of slices
 Graph join_sums(Graph graph);  // a sum of products becomes one product of joined rows

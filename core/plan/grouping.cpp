@@ -53,7 +53,7 @@ Grouping::Grouping(const Body& body) : Grouping(body.graph) { arguments_ = stati
 bool Grouping::find(bool joining) {
   find_ways();
   if (!templates_ && (!joining || std::count(way_.begin(), way_.end(), Way::heavy) < 2)) return false;
-  find_depths();
+  find_depths(joining);
   make_groups();
   list_members();
   return true;
@@ -86,6 +86,8 @@ void Grouping::find_ways() {
 Way Grouping::way_of(const GraphNode& n) const {
   const auto in = graph_.in(n);
   if (n.op->body) return template_way(n);
+  if (arguments_ > 0 && std::all_of(in.begin(), in.end(), [&](Id id) { return is_constant(id); }))
+    return Way::constant;
   if (n.op == &full_op || (n.op->view && is_constant(in[0]))) return Way::constant;
   if (n.op == &slice_op && graph_.is_node(in[0]) && graph_.node(in[0]).op->body) return Way::column;
   if (n.shape.rank() == 0 || n.shape.numel() == 0) return Way::alone;
@@ -113,9 +115,34 @@ Way Grouping::way_of(const GraphNode& n) const {
     default: break;
   }
   if (n.op == &slice_op && n.i[0] >= 1) return Way::light;
+  if (n.op == &accumulate_op && arguments_ > 0) return sum_way(n);
+  if (n.op == &reshape_op && arguments_ > 0 && graph_.shape(in[0]).rank() > 0 &&
+      graph_.shape(in[0])[0] == rows)
+    return Way::light;
+  if (n.op->row_by_row && arguments_ > 0 && n.op->row_by_row({n.i, {}}, graph_.shape(in[0]))) {
+    const bool rows_only = std::all_of(in.begin(), in.end(), [&](Id id) {
+      return !is_constant(id) && graph_.shape(id).rank() > 0 && graph_.shape(id)[0] == rows;
+    });
+    if (rows_only) return Way::light;
+  }
   if (n.op == &sum_to_op && by_rows(in[0]) && has_rows(in)) return Way::light;
   return Way::alone;
 }
+
+// A sum of whole rows, and of columns of rows.
+Way Grouping::sum_way(const GraphNode& n) const {
+  const auto list = graph_.list_of(n);
+  for (size_t p = 0; p < list.size() / kPlaceWords; ++p) {
+    const Place place = place_of(list, p);
+    const Id id = graph_.in(n)[p];
+    if (place.at == Place::At::rows || (place.at == Place::At::slice && place.axis == 0) || is_constant(id) ||
+        graph_.shape(id).rank() != n.shape.rank() || graph_.shape(id)[0] != n.shape[0]) {
+      return Way::alone;
+    }
+  }
+  return Way::light;
+}
+
 // Calls of a template can be joined where all that it captured is constant and its body works by rows.
 Way Grouping::template_way(const GraphNode& n) const {
   const Body& body = *n.op->body;
@@ -174,7 +201,7 @@ uint64_t Grouping::call_hash(const GraphNode& n) const {
 }
 
 // Classes, the order of their cycles, and each call's level: (cycle, depth in it) as one number.
-void Grouping::find_depths() {
+void Grouping::find_depths(bool joining) {
   class_.assign(count_, -1);
   std::vector<uint64_t> before(count_, 0);  // classes that a node depends on
   std::vector<int32_t> members;             // the first node of each class
@@ -225,6 +252,17 @@ void Grouping::find_depths() {
     rank[order[k]] =
         k > 0 && cycle(order[k]) == cycle(order[k - 1]) ? rank[order[k - 1]] : static_cast<int64_t>(k + 1);
   }
+  recurrent_.assign(kClasses, false);
+  for (size_t c = 0; joining && c < classes && c + 1 < kClasses; ++c) {
+    recurrent_[c] = graph_.nodes[static_cast<size_t>(members[c])].op->body && (depends[c] >> c & 1);
+    for (size_t d = 0; d < classes; ++d) {
+      if (d != c && cycle(d) == cycle(c)) recurrent_[c] = false;
+    }
+  }
+  for (size_t k = 0; k < count_; ++k) {
+    if (class_[k] >= 0 && recurrent_[static_cast<size_t>(class_[k])] && !recurs(k, before))
+      recurrent_[static_cast<size_t>(class_[k])] = false;
+  }
   level_.assign(count_, 0);
   for (size_t k = 0; k < count_; ++k) {
     for (Id id : graph_.in(graph_.nodes[k])) {
@@ -232,8 +270,21 @@ void Grouping::find_depths() {
     }
     if (class_[k] < 0) continue;
     const int64_t own = rank[static_cast<size_t>(class_[k])] << kDepthBits;
-    level_[k] = level_[k] >= own ? level_[k] + 1 : own;
+    const bool in_step = !recurrent_[static_cast<size_t>(class_[k])];
+    level_[k] = level_[k] >= own && in_step ? level_[k] + 1 : own;
   }
+}
+
+// Whether a call sees of its class only outputs of other calls, as they are.
+bool Grouping::recurs(size_t node, std::span<const uint64_t> before) const {
+  const GraphNode& n = graph_.nodes[node];
+  for (Id id : graph_.in(n).first(n.op->body->arguments)) {
+    if (!graph_.is_node(id) || (before[graph_.node_of(id)] >> class_[node] & 1) == 0) continue;
+    if (way_[graph_.node_of(id)] != Way::column) return false;
+    const Id call = graph_.in(graph_.node(id))[0];
+    if (class_[graph_.node_of(call)] != class_[node]) return false;
+  }
+  return true;
 }
 
 // ---- Groups ----
@@ -260,7 +311,8 @@ void Grouping::make_groups() {
       }
     }
     if (way_[k] == Way::heavy) {
-      time = std::max(time, level_[k] << kChainBits);
+      const int64_t own = level_[k] << kChainBits;
+      time = recurrent_[static_cast<size_t>(class_[k])] ? own : std::max(time, own);
       latest = -1;
     }
     const auto mine = static_cast<int32_t>(groups_.size());
@@ -277,7 +329,11 @@ void Grouping::make_groups() {
         return o.time == time && o.latest == latest && same_group(graph_.nodes[o.first], n);
       });
     }
-    if (g == mine) groups_.push_back({static_cast<uint32_t>(k), time, latest});
+    if (g == mine) {
+      const bool recurrent = class_[k] >= 0 && recurrent_[static_cast<size_t>(class_[k])];
+      groups_.push_back(
+          {.first = static_cast<uint32_t>(k), .time = time, .latest = latest, .recurrent = recurrent});
+    }
     group_[k] = g;
     ++groups_[static_cast<size_t>(g)].size;
   }

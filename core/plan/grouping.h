@@ -21,8 +21,9 @@ enum class Way : uint8_t {
 // Which calls go together follows from ops, constants and shapes alone. Products and look-ups that read the
 // same weight form a class. Classes that feed each other (a recurrence) are walked in step: a call's depth is
 // the number of calls of its own cycle before it, and calls of one class and depth go together, so that what
-// enters a cycle is hoisted and what leaves it waits. Everything else goes with those whose latest input
-// comes from the same group.
+// enters a cycle is hoisted and what leaves it waits. Calls of a template that read each other's results as
+// they are, and nothing else that depends on them, are one group: a recurrence. Everything else goes with
+// those whose latest input comes from the same group.
 class Grouping {
  public:
   struct Group {
@@ -30,7 +31,8 @@ class Grouping {
     int64_t time;         // groups can run in this order
     int32_t latest = -1;  // the group of its latest input
     uint32_t size = 0;
-    uint32_t begin = 0;  // of the members
+    uint32_t begin = 0;      // of the members
+    bool recurrent = false;  // the members read each other's results
   };
 
   explicit Grouping(const Graph& graph);
@@ -53,6 +55,7 @@ class Grouping {
     return graph_.is_node(id) ? way_[graph_.node_of(id)] == Way::constant : id >= arguments_;
   }
   Way way_of(const GraphNode& n) const;
+  Way sum_way(const GraphNode& n) const;
   Way template_way(const GraphNode& n) const;
   bool works_by_rows(const Body& body);
   bool has_rows(std::span<const Id> in) const;
@@ -61,7 +64,8 @@ class Grouping {
   bool same_call(const GraphNode& a, const GraphNode& b) const;
   bool same_group(const GraphNode& a, const GraphNode& b) const;
   uint64_t call_hash(const GraphNode& n) const;
-  void find_depths();
+  void find_depths(bool joining);
+  bool recurs(size_t node, std::span<const uint64_t> before) const;
   void make_groups();
   void list_members();
 
@@ -74,6 +78,7 @@ class Grouping {
   std::vector<Way> way_;
   std::vector<int32_t> class_, group_;
   std::vector<int64_t> level_;
+  std::vector<bool> recurrent_;  // of classes
   std::vector<Group> groups_;
   std::vector<uint32_t> members_;
 };

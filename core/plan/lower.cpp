@@ -210,7 +210,7 @@ class Lowering {
       Product p;
       if (!describe(k, graph_.id_of(k), p) || !packable(p)) continue;
       Weight& w = weights_[{graph_.in(n)[1], n.i[1] != 0, p.precision}];
-      ++w.uses;
+      w.uses += graph_.repeats;
       w.rows = std::max(w.rows, p.m);
     }
   }

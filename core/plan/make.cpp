@@ -6,7 +6,7 @@ namespace reel::plan {
 
 std::unique_ptr<Plan> make_plan(Graph graph, bool rewritten) {
   const explain::Scope scope(explain::Phase::plan);
-  graph = batch(std::move(graph), rewritten);
+  graph = batch(graph, rewritten);
   if (passes().prune) graph = prune(graph);
   if (passes().commute && !rewritten) graph = commute(std::move(graph));
   if (passes().accumulate) graph = join_sums(std::move(graph));

@@ -60,6 +60,11 @@ void find_lifetimes(Plan& plan) {
     };
     for (uint32_t k = 0; k < step.inputs + step.outputs; ++k) use(plan.operands[step.first + k]);
   }
+  for (Root& root : plan.roots) {
+    if (!root.lasts) continue;
+    root.first = 0;
+    root.last = static_cast<int32_t>(plan.steps.size()) - 1;
+  }
 }
 
 // A pointwise result may take the place of an input that is read for the last time, element for element.

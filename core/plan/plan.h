@@ -21,6 +21,7 @@ struct Root {
   int64_t bytes = 0;
   int64_t offset = 0;           // scratch: where in the arena
   int32_t first = 0, last = 0;  // steps between which it is needed
+  bool lasts = false;           // needed throughout
 };
 
 struct PlannedValue {
@@ -129,6 +130,13 @@ struct Run {
   Node* node(int32_t origin) const;       // null where there is none
   const Floats& constants(const Plan& plan, int32_t number) const;
 };
+// Where a step finds its operands. rows: how many of those that were planned for; -1: all.
+struct Operands {
+  const Array* arrays;
+  std::byte* const* addresses;
+  int64_t rows = -1;
+};
+void run_step(const Plan& plan, const Step& step, const Run& run, const Operands& operands);
 // The values of plan.results. Where a kernel throws, `failed` is the node whose call it was, if there is one.
 std::vector<Value> run(const Plan& plan, const Run& run, Node** failed = nullptr);
 

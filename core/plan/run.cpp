@@ -68,55 +68,6 @@ struct Memory {
   }
 };
 
-void run_step(const Plan& plan, const Step& step, const Run& run) {
-  const Array* in = plan.arrays.data() + step.first;
-  const Array* out = in + step.inputs;
-  switch (step.what) {
-    case Do::copy: return copy(in[0], *out);
-    case Do::zero:
-      std::memset(out->data, 0, static_cast<size_t>(out->shape.numel()) * size_of(out->dtype));
-      return;
-    case Do::put: return put(in[0], step.place, step.inputs > 1 ? &in[1] : nullptr, *out, step.add);
-    case Do::fused: {
-      const Fused& kernel = plan.kernels[static_cast<size_t>(step.kernel)];
-      static thread_local std::vector<double> scalars;
-      scalars.clear();
-      for (const auto& [floats, which] : kernel.scalars) {
-        scalars.push_back(floats < 0 ? 0 : run.constants(plan, floats)[which]);
-      }
-      return plan.prepared[static_cast<size_t>(step.kernel)].run(
-          {plan.addresses.data() + step.first, step.inputs + step.outputs}, scalars);
-    }
-    case Do::product: {
-      const Product& p = plan.products[static_cast<size_t>(step.kernel)];
-      const Matrix<const float> a{in[0].as<const float>(), p.a_row, p.a_col};
-      const Matrix<float> c{out->as<float>(), p.c_row, 1};
-      if (p.packed >= 0)
-        return gemm_packed(p.m, a, plan.packed[static_cast<size_t>(p.packed)], c, step.add ? 1.0f : 0.0f);
-      const auto product =
-          p.precision == Precision::bf16 ? gemm_bf16 : static_cast<decltype(&gemm_bf16)>(gemm);
-      return product(p.m, p.n, p.k, a, {in[1].as<const float>(), p.b_row, p.b_col}, c,
-                     step.add ? 1.0f : 0.0f);
-    }
-    case Do::pack: {
-      const Product& p = plan.products[static_cast<size_t>(step.kernel)];
-      PackedMatrix& packed = plan.packed[static_cast<size_t>(p.packed)];
-      packed.move_to(out->data);
-      return packed.pack({in[0].as<const float>(), p.b_row, p.b_col});
-    }
-    case Do::call: {
-      const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];
-      Attrs attrs = node.attrs;
-      if (node.floats >= 0) attrs.f = run.constants(plan, node.floats);
-      if (node.op->kind == Kind::source) {
-        if (const Node* origin = run.node(node.origin)) attrs.i = origin->attrs.i;
-      }
-      run_call({*node.op, attrs, node.list, {in, step.inputs}, *out, step.add});
-      return;
-    }
-  }
-}
-
 Array contiguous(const Array& in, Buffer& room) {
   if (in.contiguous()) return in;
   room = Buffer(static_cast<size_t>(in.shape.numel()) * size_of(in.dtype));
@@ -187,6 +138,57 @@ void run_alone(Node* node) {
   if (!node->requires_grad) tape.drop_inputs(node);
 }
 
+void run_step(const Plan& plan, const Step& step, const Run& run, const Operands& operands) {
+  const Array* in = operands.arrays;
+  const Array* out = in + step.inputs;
+  switch (step.what) {
+    case Do::copy: return copy(in[0], *out);
+    case Do::zero:
+      std::memset(out->data, 0, static_cast<size_t>(out->shape.numel()) * size_of(out->dtype));
+      return;
+    case Do::put: return put(in[0], step.place, step.inputs > 1 ? &in[1] : nullptr, *out, step.add);
+    case Do::fused: {
+      const Fused& kernel = plan.kernels[static_cast<size_t>(step.kernel)];
+      static thread_local std::vector<double> scalars;
+      scalars.clear();
+      for (const auto& [floats, which] : kernel.scalars) {
+        scalars.push_back(floats < 0 ? 0 : run.constants(plan, floats)[which]);
+      }
+      const std::span<std::byte* const> data(operands.addresses, step.inputs + step.outputs);
+      const PreparedPointwise& prepared = plan.prepared[static_cast<size_t>(step.kernel)];
+      return operands.rows < 0 ? prepared.run(data, scalars)
+                               : prepared.run_rows(data, scalars, 0, operands.rows);
+    }
+    case Do::product: {
+      const Product& p = plan.products[static_cast<size_t>(step.kernel)];
+      const int64_t m = operands.rows < 0 ? p.m : operands.rows;
+      const Matrix<const float> a{in[0].as<const float>(), p.a_row, p.a_col};
+      const Matrix<float> c{out->as<float>(), p.c_row, 1};
+      if (p.packed >= 0)
+        return gemm_packed(m, a, plan.packed[static_cast<size_t>(p.packed)], c, step.add ? 1.0f : 0.0f);
+      const auto product =
+          p.precision == Precision::bf16 ? gemm_bf16 : static_cast<decltype(&gemm_bf16)>(gemm);
+      return product(m, p.n, p.k, a, {in[1].as<const float>(), p.b_row, p.b_col}, c, step.add ? 1.0f : 0.0f);
+    }
+    case Do::pack: {
+      const Product& p = plan.products[static_cast<size_t>(step.kernel)];
+      PackedMatrix& packed = plan.packed[static_cast<size_t>(p.packed)];
+      packed.move_to(out->data);
+      return packed.pack({in[0].as<const float>(), p.b_row, p.b_col});
+    }
+    case Do::call: {
+      const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];
+      Attrs attrs = node.attrs;
+      if (node.floats >= 0) attrs.f = run.constants(plan, node.floats);
+      if (node.op->kind == Kind::source) {
+        if (const Node* origin = run.node(node.origin)) attrs.i = origin->attrs.i;
+      }
+      run_call({*node.op, attrs, node.list, {in, step.inputs}, *out, step.add});
+      return;
+    }
+  }
+}
+
 Node* Run::node(int32_t origin) const {
   if (origin >= 0 && !origins.empty()) origin = origins[static_cast<size_t>(origin)];
   return origin < 0 ? nullptr : nodes[static_cast<size_t>(origin)];
@@ -207,7 +209,7 @@ std::vector<Value> run(const Plan& plan, const Run& run, Node** failed) {
       current = &step;
       const auto start =
           explained ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
-      run_step(plan, step, run);
+      run_step(plan, step, run, {plan.arrays.data() + step.first, plan.addresses.data() + step.first});
       if (explained) explain::step_ran(plan, step, start, std::chrono::steady_clock::now());
     }
   } catch (const Error& e) {

@@ -1,0 +1,115 @@
+#include "core/plan/recurrence/calls.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <unordered_map>
+
+#include "core/structural.h"
+
+namespace reel::plan {
+
+size_t output_of(const Body& body, const GraphNode& slice) {
+  int64_t begin = 0;
+  size_t output = 0;
+  while (begin != slice.i[1]) begin += body.graph.shape(body.outputs[output++])[1];
+  return output;
+}
+
+Calls::Calls(const Graph& graph, std::span<const uint32_t> nodes)
+    : arguments(graph.nodes[nodes[0]].op->body->arguments), members(nodes.begin(), nodes.end()) {
+  const Body& body = *graph.nodes[nodes[0]].op->body;
+  std::sort(members.begin(), members.end());
+  std::unordered_map<uint32_t, int32_t> call_of;
+  call_of.reserve(members.size());
+  for (size_t k = 0; k < members.size(); ++k) call_of[members[k]] = static_cast<int32_t>(k);
+  from_.resize(members.size() * arguments);
+  level.assign(members.size(), 0);
+  reads.assign(arguments, false);
+  states.assign(body.outputs.size(), false);
+  std::vector<int64_t> readers(members.size() * body.outputs.size(), 0);
+  for (size_t k = 0; k < members.size(); ++k) {
+    const GraphNode& call = graph.nodes[members[k]];
+    rows.push_back(call.shape[0]);
+    for (size_t p = 0; p < arguments; ++p) {
+      const Id id = graph.in(call)[p];
+      if (!graph.is_node(id) || graph.node(id).op != &slice_op) continue;
+      const Id base = graph.in(graph.node(id))[0];
+      if (!graph.is_node(base)) continue;
+      const auto at = call_of.find(static_cast<uint32_t>(graph.node_of(base)));
+      if (at == call_of.end()) continue;
+      const size_t output = output_of(body, graph.node(id));
+      from_[k * arguments + p] = {at->second, output};
+      reads[p] = states[output] = true;
+      level[k] = std::max(level[k], level[static_cast<size_t>(at->second)] + 1);
+      int64_t& count = readers[static_cast<size_t>(at->second) * body.outputs.size() + output];
+      most_readers = std::max(most_readers, ++count);
+    }
+    levels = std::max(levels, level[k] + 1);
+  }
+  all_rows = std::accumulate(rows.begin(), rows.end(), int64_t{0});
+}
+
+void Calls::arrange(std::vector<uint32_t> wanted) {
+  order = std::move(wanted);
+  std::vector<bool> begun(static_cast<size_t>(levels), false);
+  bool together = !order.empty();
+  for (size_t k = 0; together && k < order.size(); ++k) {
+    const auto mine = static_cast<size_t>(level[order[k]]);
+    if (k > 0 && level[order[k]] == level[order[k - 1]]) continue;
+    together = !begun[mine];
+    begun[mine] = true;
+  }
+  if (!together) {
+    order.resize(members.size());
+    std::iota(order.begin(), order.end(), 0u);
+    std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return level[a] < level[b]; });
+  }
+  row.assign(members.size(), 0);
+  int64_t next = 0;
+  for (uint32_t k : order) {
+    row[k] = next;
+    next += rows[k];
+  }
+}
+
+Schedule Calls::schedule() const {
+  Schedule schedule;
+  schedule.rows = all_rows;
+  schedule.levels.assign(static_cast<size_t>(levels), {all_rows, 0});
+  for (size_t k = 0; k < members.size(); ++k) {
+    auto& mine = schedule.levels[static_cast<size_t>(level[k])];
+    mine.begin = std::min(mine.begin, row[k]);
+    mine.end = std::max(mine.end, row[k] + rows[k]);
+  }
+  return schedule;
+}
+
+const Cut& cut_template(const Body& body, const Calls& calls, bool differentiated) {
+  using Key = std::tuple<const Body*, std::vector<bool>, std::vector<bool>, bool>;
+  static thread_local std::map<Key, Cut> known;  // bodies outlive everything that was recorded with them
+  const auto [at, fresh] = known.try_emplace({&body, calls.reads, calls.states, differentiated});
+  Cut& cut = at->second;
+  if (!fresh) return cut;
+  cut.recurrence = nullptr;
+  std::vector<Argument> arguments;
+  for (bool read : calls.reads) arguments.push_back(read ? Argument::read : Argument::row);
+  std::vector<Id> states;
+  for (size_t j = 0; j < body.outputs.size(); ++j) {
+    if (calls.states[j]) states.push_back(body.outputs[j]);
+  }
+  std::optional<Split> found = split(body, arguments, states, body.outputs, false);
+  if (!found) return cut;
+  cut.split = std::move(*found);
+  Body inner = inner_body(body, cut.split);
+  const bool one_type = std::all_of(inner.outputs.begin(), inner.outputs.end(), [&](Id id) {
+    return inner.graph.dtype(id) == inner.graph.dtype(inner.outputs[0]);
+  });
+  if (!one_type) return cut;
+  cut.recurrence =
+      intern(std::move(inner), cut.split.rows.size(), cut.split.reads.size(), cut.split.outputs.size());
+  if (cut.recurrence && differentiated) cut.recurrence = with_kept(*cut.recurrence);
+  return cut;
+}
+
+}  // namespace reel::plan

@@ -1,0 +1,180 @@
+#include <algorithm>
+
+#include "core/plan/grouping.h"
+#include "core/plan/recurrence/compiled.h"
+#include "core/structural.h"
+
+namespace reel::plan {
+
+namespace {
+
+using Compiled = Recurrence::Compiled;
+
+// The body over so many rows.
+Graph widened(const Recurrence& r, int64_t rows) {
+  Grouping grouping(r.body);
+  grouping.find_ways();
+  Graph graph = r.body.graph;
+  graph.floats = r.body.floats;
+  for (size_t k = 0; k < r.body.arguments; ++k) {
+    graph.leaves[k].shape[0] = rows;
+    graph.leaves[k].strides = row_major(graph.leaves[k].shape);
+  }
+  for (size_t k = 0; k < graph.nodes.size(); ++k) {
+    if (grouping.way(k) == Way::light || grouping.way(k) == Way::heavy) graph.nodes[k].shape[0] = rows;
+  }
+  for (size_t j = 0; j < r.body.outputs.size(); ++j) {
+    graph.results.push_back({static_cast<int32_t>(j), r.body.outputs[j]});
+    graph.nodes[graph.node_of(r.body.outputs[j])].stays = true;
+  }
+  graph.repeats = 16;
+  return graph;
+}
+
+Graph rewritten(Graph graph) {
+  if (passes().prune) graph = prune(graph);
+  if (passes().accumulate) graph = join_sums(std::move(graph));
+  if (passes().fuse) {
+    graph = sink(std::move(graph));
+    if (passes().prune) graph = prune(graph);
+    fuse(graph);
+  }
+  return graph;
+}
+
+class Compiling {
+ public:
+  Compiling(const Recurrence& r, int64_t capacity) : r_(r), made_(std::make_unique<Compiled>()) {
+    made_->capacity = capacity;
+    made_->passes = passes().bits();
+  }
+
+  std::unique_ptr<Compiled> run() {
+    Graph graph = rewritten(widened(r_, made_->capacity));
+    const std::vector<Result> results = std::move(graph.results);
+    graph.results.clear();  // they get memory of the caller's
+    made_->plan = lower(graph);
+    for (size_t k = 0; k < r_.reads; ++k) {
+      const Shape& shape = graph.leaves[r_.rows + k].shape;
+      made_->read_bytes.push_back(row_bytes(shape, graph.leaves[r_.rows + k].dtype));
+    }
+    find_bases(graph);
+    for (const Result& result : results) hand_out(result);
+    find_rows(graph);
+    keep_what_is_shared();
+    lay_out(*made_->plan);
+    return std::move(made_);
+  }
+
+ private:
+  using Base = Compiled::Base;
+
+  static int64_t row_bytes(const Shape& shape, DType dtype) {
+    return shape.numel() / shape[0] * static_cast<int64_t>(size_of(dtype));
+  }
+  Plan& plan() { return *made_->plan; }
+
+  void find_bases(const Graph& graph) {
+    made_->bases.assign(plan().roots.size(), {Base::scratch});
+    for (size_t k = 0; k < plan().roots.size(); ++k) {
+      const Root& root = plan().roots[k];
+      if (root.home != Home::leaf) continue;
+      const auto leaf = static_cast<size_t>(root.leaf);
+      if (leaf < r_.rows) {
+        made_->bases[k] = {Base::row, leaf, row_bytes(graph.leaves[leaf].shape, graph.leaves[leaf].dtype)};
+      } else if (leaf < r_.body.arguments) {
+        made_->bases[k] = {Base::read, leaf - r_.rows};
+      } else {
+        made_->bases[k] = {Base::shared, leaf - r_.body.arguments};
+      }
+    }
+  }
+
+  // An output lies where the caller wants it, or is copied there.
+  void hand_out(const Result& result) {
+    const auto output = static_cast<size_t>(result.pending);
+    if (r_.total(output)) {
+      const auto total = static_cast<size_t>(plan().values[static_cast<size_t>(result.id)].root);
+      plan().roots[total].lasts = true;
+      made_->totals.push_back({output, result.id});
+      return;
+    }
+    const PlannedValue v = plan().values[static_cast<size_t>(result.id)];
+    auto root = static_cast<size_t>(v.root);
+    const int64_t bytes = v.shape.numel() * static_cast<int64_t>(size_of(v.dtype));
+    const bool whole = made_->bases[root].base == Base::scratch && plan().roots[root].bytes == bytes &&
+                       v.offset == 0 && is_contiguous(v.shape, v.strides);
+    if (!whole) {
+      plan().roots.push_back({.home = Home::scratch, .bytes = bytes});
+      root = plan().roots.size() - 1;
+      made_->bases.push_back({Base::scratch});
+      plan().values.push_back({v.dtype, v.shape, row_major(v.shape), static_cast<int32_t>(root), 0});
+      const Id copy = static_cast<Id>(plan().values.size() - 1);
+      plan().steps.push_back({.what = Do::copy,
+                              .first = static_cast<uint32_t>(plan().operands.size()),
+                              .inputs = 1,
+                              .outputs = 1});
+      for (Id id : {result.id, copy}) {
+        const PlannedValue& value = plan().values[static_cast<size_t>(id)];
+        plan().operands.push_back(id);
+        plan().arrays.push_back({nullptr, value.dtype, value.shape, value.strides});
+        plan().addresses.push_back(nullptr);
+      }
+    }
+    made_->bases[root] = {Base::output, output, row_bytes(v.shape, v.dtype)};
+    plan().roots[root].home = Home::own;
+  }
+
+  // Whether each operand has a row for each row of the level.
+  void find_rows(const Graph& graph) {
+    std::vector<bool> rows(plan().values.size(), false);
+    for (size_t k = 0; k < graph.leaves.size(); ++k) rows[k] = k < r_.body.arguments;
+    for (size_t k = 0; k < graph.nodes.size(); ++k) {
+      const GraphNode& n = graph.nodes[k];
+      if (n.shape.rank() == 0 || n.shape[0] != made_->capacity) continue;
+      for (Id id : graph.in(n)) {
+        if (rows[static_cast<size_t>(id)]) rows[static_cast<size_t>(graph.id_of(k))] = true;
+      }
+    }
+    for (const Compiled::Total& total : made_->totals) rows[static_cast<size_t>(total.value)] = false;
+    const size_t known = graph.leaves.size() + graph.nodes.size();
+    made_->by_rows.assign(plan().operands.size(), false);
+    for (size_t s = 0; s < plan().steps.size(); ++s) {
+      const Step& step = plan().steps[s];
+      bool any = false;
+      for (uint32_t k = 0; k < step.inputs; ++k)
+        any = any || rows[static_cast<size_t>(plan().operands[step.first + k])];
+      for (uint32_t k = 0; k < step.inputs + step.outputs; ++k) {
+        const auto id = static_cast<size_t>(plan().operands[step.first + k]);
+        if (k >= step.inputs && (id >= known || step.inputs == 0)) rows[id] = rows[id] || any;
+        made_->by_rows[step.first + k] = rows[id];
+        any = any || rows[id];
+      }
+      (any ? made_->level : made_->once).push_back(s);
+    }
+  }
+
+  void keep_what_is_shared() {
+    for (size_t s : made_->once) {
+      const Step& step = plan().steps[s];
+      for (uint32_t k = 0; k < step.outputs; ++k) {
+        const Id id = plan().operands[step.first + step.inputs + k];
+        const auto root = static_cast<size_t>(plan().values[static_cast<size_t>(id)].root);
+        if (made_->bases[root].base != Base::scratch) continue;
+        made_->bases[root].base = Base::kept;
+        plan().roots[root].lasts = true;
+      }
+    }
+  }
+
+  const Recurrence& r_;
+  std::unique_ptr<Compiled> made_;
+};
+
+}  // namespace
+
+std::unique_ptr<Recurrence::Compiled> compile(const Recurrence& r, int64_t capacity) {
+  return Compiling(r, capacity).run();
+}
+
+}  // namespace reel::plan

@@ -1,0 +1,41 @@
+// A recurrence's body made ready to run: steps for as many rows as a level has at most.
+#pragma once
+
+#include "core/plan/plan.h"
+#include "core/plan/recurrence/recurrence.h"
+
+namespace reel::plan {
+
+struct Recurrence::Compiled {
+  enum class Base : uint8_t {
+    row,      // an input, from the level's first row on
+    read,     // a read: wherever the level finds it
+    shared,   // an input, the same for all
+    output,   // of the recurrence, from the level's first row on
+    scratch,  // a thread's own
+    kept      // scratch that holds what all levels share
+  };
+  struct RootBase {
+    Base base;
+    size_t index = 0;
+    int64_t row_bytes = 0;  // row, output
+  };
+
+  int64_t capacity = 0;  // rows
+  uint64_t passes = 0;
+  std::unique_ptr<Plan> plan;
+  std::vector<RootBase> bases;      // of the plan's roots
+  std::vector<bool> by_rows;        // of the plan's operands: whether their first axis is rows
+  std::vector<size_t> once, level;  // steps: made once, made at every level
+  std::vector<int64_t> read_bytes;  // of reads: a row's
+  // Sums over the rows of a level, to be added up: an output and the plan's value.
+  struct Total {
+    size_t output;
+    Id value;
+  };
+  std::vector<Total> totals;
+};
+
+std::unique_ptr<Recurrence::Compiled> compile(const Recurrence& r, int64_t capacity);
+
+}  // namespace reel::plan

@@ -1,0 +1,269 @@
+// The gradient of a recurrence is a recurrence: the body's gradient rules are asked once, for rows whose
+// number is left open, and its levels run backwards. Gradients of what all rows share are sums over all rows,
+// made once at the end.
+#include "core/plan/recurrence/gradient.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "core/structural.h"
+
+namespace reel::plan {
+
+namespace {
+
+using Gradient = Recurrence::Gradient;
+using From = Gradient::From;
+
+class Backward {
+ public:
+  explicit Backward(Vjp& g)
+      : g_(g), r_(*g.op().recurrence), schedule_(g.list()), sources_(r_.rows + r_.shared()) {}
+
+  void run() {
+    find_cotangents();
+    find_readers();
+    Gradient::Key key{{}, {}, {}};
+    for (size_t j = 0; j < r_.own; ++j) {
+      key.given.push_back(cotangents_[j].defined());
+      key.readers.push_back(static_cast<int64_t>(readers_[j].size()));
+    }
+    for (size_t k = 0; k < sources_; ++k) key.needs.push_back(g_.needs(k));
+    const Gradient& gradient = gradient_of(r_, key);
+    values_.resize(gradient.body.graph.leaves.size() + gradient.body.graph.nodes.size());
+    if (!gradient.inner) fail("[recurrence] a gradient that is no recurrence, though one was expected");
+    levels(gradient);
+    hand_out(gradient);
+  }
+
+ private:
+  using Run = Schedule::Run;
+
+  Tensor part(size_t output) {
+    const Shape shape = r_.shape(output, schedule_.rows);
+    const int64_t begin = r_.offset(output, schedule_.rows);
+    return reshaped(slice(g_.y(), 0, begin, begin + shape.numel()), shape);
+  }
+
+  // The cotangents of the outputs, which come as slices of the flat result's.
+  void find_cotangents() {
+    cotangents_.resize(r_.own);
+    const Node* sum = g_.dy.node();
+    for (size_t j = 0; j < r_.own; ++j) {
+      const Shape shape = r_.shape(j, schedule_.rows);
+      const int64_t begin = r_.offset(j, schedule_.rows), size = shape.numel();
+      if (sum->op != &accumulate_op) {
+        cotangents_[j] = reshaped(slice(g_.dy, 0, begin, begin + size), shape);
+        continue;
+      }
+      for (uint32_t p = 0; p < sum->inputs; ++p) {
+        if (place_of(*sum->list, p).begin != begin || sum->in[p]->shape.numel() != size) continue;
+        Node* value = sum->in[p];
+        cotangents_[j] = value->op == &reshape_op && value->in[0]->shape == shape
+                             ? Tensor(value->in[0])
+                             : reshaped(Tensor(value), shape);
+      }
+    }
+  }
+
+  // For each row of an output, which rows read it: as many lists as one row has readers at most.
+  void find_readers() {
+    readers_.resize(r_.own);
+    for (size_t j = 0; j < r_.own; ++j) {
+      std::vector<Run> all;  // `source`: the read
+      for (size_t p = 0; p < r_.reads; ++p) {
+        for (const Run& run : schedule_.reads[p]) {
+          if (run.source == static_cast<int64_t>(j))
+            all.push_back({run.from, static_cast<int64_t>(p), run.to, run.count});
+        }
+      }
+      std::sort(all.begin(), all.end(), [](const Run& a, const Run& b) {
+        return std::tuple(a.to, a.source) < std::tuple(b.to, b.source);
+      });
+      for (const Run& run : all) {
+        auto& slots = readers_[j];
+        auto slot = std::find_if(slots.begin(), slots.end(), [&](const auto& runs) {
+          return runs.back().to + runs.back().count <= run.to;
+        });
+        if (slot == slots.end()) slot = slots.insert(slot, std::vector<Run>());
+        slot->push_back(run);
+      }
+    }
+  }
+
+  // What read p holds, as one matrix.
+  Tensor given(size_t p) {
+    const auto& runs = schedule_.reads[p];
+    std::vector<Arg> in;
+    Tensors parts;
+    for (const Run& run : runs) {
+      if (runs.size() > 4) break;
+      parts.push_back(run.source == Schedule::kNothing
+                          ? full(rows_like(p, run.count), 0, r_.dtype())
+                          : slice(source(run.source), 0, run.from, run.from + run.count));
+    }
+    if (parts.size() == 1) return parts[0];
+    for (const Tensor& part : parts) in.emplace_back(part);
+    if (!parts.empty()) return record(concat_op, in, {.attrs = {.i = {0}, .f = {}}, .shape = {}, .list = {}});
+    std::vector<int64_t> list, known;
+    for (const Run& run : runs) {
+      const auto at = std::find(known.begin(), known.end(), run.source);
+      list.insert(list.end(), {at - known.begin(), run.from, run.count});
+      if (at != known.end()) continue;
+      known.push_back(run.source);
+      parts.push_back(run.source == Schedule::kNothing ? full(rows_like(p, schedule_.rows), 0, r_.dtype())
+                                                       : source(run.source));
+    }
+    for (const Tensor& part : parts) in.emplace_back(part);
+    return record(pick_rows_op, in,
+                  {.attrs = {},
+                   .shape = rows_like(p, schedule_.rows),
+                   .dtype = parts[0].dtype(),
+                   .list = std::move(list)});
+  }
+  Shape rows_like(size_t read, int64_t rows) const {
+    Shape shape = r_.body.graph.leaves[r_.rows + read].shape;
+    shape[0] = rows;
+    return shape;
+  }
+
+  // What a read of the forward pass reads from.
+  Tensor source(int64_t number) {
+    const auto outputs = static_cast<int64_t>(r_.body.outputs.size());
+    return number < outputs ? part(static_cast<size_t>(number))
+                            : g_.x(sources_ + static_cast<size_t>(number - outputs));
+  }
+
+  Tensor value_of(const Gradient& gradient, const From& from, Id id) {
+    switch (from.what) {
+      case From::row: return g_.x(from.index);
+      case From::kept: return part(from.index);
+      case From::cotangent: return cotangents_[from.index];
+      case From::shared: return g_.x(r_.rows + from.index);
+      case From::given: return gradient.read_outside(id) ? given(from.index) : Tensor();
+      case From::reader: break;
+    }
+    return {};
+  }
+
+  void levels(const Gradient& gradient) {
+    const Body& body = gradient.body;
+    const Split& split = *gradient.split;
+    const Recurrence& inner = *gradient.inner;
+    for (size_t k = 0; k < body.graph.leaves.size(); ++k) {
+      values_[k] = value_of(gradient, gradient.leaves[k], static_cast<Id>(k));
+    }
+    const auto make = [&](size_t k, const Tensors& in) {
+      const GraphNode& n = body.graph.nodes[k];
+      const auto list = body.graph.list_of(n);
+      Call call{.attrs = {n.i, n.floats < 0 ? Floats{} : body.floats[static_cast<size_t>(n.floats)]},
+                .shape = n.shape,
+                .dtype = n.dtype,
+                .list = {list.begin(), list.end()}};
+      if (call.shape.rank() > 0 && call.shape[0] == Gradient::kRows) call.shape[0] = schedule_.rows;
+      return record(*n.op, std::vector<Arg>(in.begin(), in.end()), std::move(call));
+    };
+    write(body, split, Split::Outside::before, values_, make);
+
+    Schedule backwards;
+    backwards.rows = schedule_.rows;
+    backwards.levels.assign(schedule_.levels.rbegin(), schedule_.levels.rend());
+    std::vector<Arg> in;
+    for (Id id : split.rows) in.emplace_back(values_[static_cast<size_t>(id)]);
+    for (Id id : split.shared) in.emplace_back(values_[static_cast<size_t>(id)]);
+    std::vector<int64_t> known;  // sources of the forward pass that are sources here
+    const auto outputs = static_cast<int64_t>(inner.body.outputs.size());
+    Tensors held;
+    for (Id id : split.reads) {
+      const From& from = gradient.leaves[static_cast<size_t>(id)];
+      auto& runs = backwards.reads.emplace_back();
+      if (from.what == From::reader) {
+        for (const Run& run : readers_[from.index][from.slot]) {
+          const Id made = gradient.of_reads[static_cast<size_t>(run.source)];
+          const auto at = std::find(split.outputs.begin(), split.outputs.end(), made);
+          nothing_until(runs, run.to);
+          append(runs, made < 0 ? Run{run.to, Schedule::kNothing, 0, run.count}
+                                : Run{run.to, at - split.outputs.begin(), run.from, run.count});
+        }
+        nothing_until(runs, schedule_.rows);
+        continue;
+      }
+      for (Run run : schedule_.reads[from.index]) {
+        if (run.source != Schedule::kNothing) {
+          auto at = std::find(known.begin(), known.end(), run.source);
+          if (at == known.end()) {
+            held.push_back(source(run.source));
+            at = known.insert(at, run.source);
+          }
+          run.source = outputs + (at - known.begin());
+        }
+        append(runs, run);
+      }
+    }
+    for (const Tensor& t : held) in.emplace_back(t);
+    const Tensor flat = record(inner.op, in,
+                               {.attrs = {},
+                                .shape = {inner.size(schedule_.rows)},
+                                .dtype = inner.dtype(),
+                                .list = backwards.words()});
+    for (size_t j = 0; j < split.outputs.size(); ++j) {
+      const Shape shape = inner.shape(j, schedule_.rows);
+      const int64_t begin = inner.offset(j, schedule_.rows);
+      values_[static_cast<size_t>(split.outputs[j])] =
+          reshaped(slice(flat, 0, begin, begin + shape.numel()), shape);
+    }
+    write(body, split, Split::Outside::after, values_, make);
+  }
+
+  static void nothing_until(std::vector<Run>& runs, int64_t row) {
+    const int64_t from = runs.empty() ? 0 : runs.back().to + runs.back().count;
+    if (from < row) append(runs, {from, Schedule::kNothing, 0, row - from});
+  }
+
+  void hand_out(const Gradient& gradient) {
+    const auto value = [&](Id id) { return id < 0 ? Tensor() : values_[static_cast<size_t>(id)]; };
+    for (size_t k = 0; k < r_.rows; ++k) {
+      if (g_.needs(k)) g_[k] = value(gradient.of_rows[k]);
+    }
+    for (size_t k = 0; k < r_.shared(); ++k) {
+      if (g_.needs(r_.rows + k)) g_[r_.rows + k] = value(gradient.of_shared[k]);
+    }
+    const auto outputs = static_cast<int64_t>(r_.body.outputs.size());
+    for (size_t k = sources_; k < g_.inputs(); ++k) {
+      if (!g_.needs(k)) continue;
+      std::vector<Contribution> parts;
+      for (size_t p = 0; p < r_.reads; ++p) {
+        std::vector<int64_t> list;
+        for (const Run& run : schedule_.reads[p]) {
+          if (run.source == outputs + static_cast<int64_t>(k - sources_))
+            list.insert(list.end(), {run.to, run.from, run.count});
+        }
+        const Tensor dy = value(gradient.of_reads[p]);
+        if (list.empty() || !dy.defined()) continue;
+        const Shape& shape = g_.x(k).shape();
+        const bool all = list.size() == 3 && list[1] == 0 && list[2] == shape[0];
+        parts.push_back({all ? slice(dy, 0, list[0], list[0] + list[2])
+                             : record(put_rows_op, {{Arg(dy)}},
+                                      {.attrs = {}, .shape = shape, .dtype = dy.dtype(), .list = list}),
+                         {},
+                         {}});
+      }
+      if (parts.size() == 1) g_[k] = parts[0].value;
+      if (parts.size() > 1) g_[k] = accumulate(parts, g_.x(k).shape(), g_.x(k).dtype());
+    }
+  }
+
+  Vjp& g_;
+  const Recurrence& r_;
+  const Schedule schedule_;
+  const size_t sources_;                                // the first input that is one
+  Tensors cotangents_;                                  // of own outputs, from outside
+  std::vector<std::vector<std::vector<Run>>> readers_;  // of own outputs, by slot; `source`: the read
+  Tensors values_;                                      // of the gradient's body
+};
+
+}  // namespace
+
+void recurrence_vjp(Vjp& g) { Backward(g).run(); }
+
+}  // namespace reel::plan

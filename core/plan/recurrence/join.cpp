@@ -1,0 +1,172 @@
+// Calls of a template that read each other's results become a recurrence.
+#include <algorithm>
+
+#include "core/plan/batching.h"
+#include "core/structural.h"
+
+namespace reel::plan {
+
+void Batching::recur(std::span<const uint32_t> members) {
+  const GraphNode& call = graph_.nodes[members[0]];
+  const Body& body = *call.op->body;
+  Calls calls(graph_, members);
+  const bool gradient =
+      differentiated_ && !call.cut &&
+      std::find(body.requires_grad.begin(), body.requires_grad.end(), true) != body.requires_grad.end();
+  const Cut& cut = cut_template(body, calls, gradient);
+  if (!cut.recurrence || calls.most_readers > kMostReaders) return in_levels(calls);
+  calls.arrange(as_rows_lie(calls));
+  std::vector<uint32_t> ordered;
+  for (uint32_t k : calls.order) ordered.push_back(calls.members[k]);
+
+  std::vector<Id> values(body.graph.leaves.size() + body.graph.nodes.size(), -1);
+  for (uint32_t p = 0; p < call.inputs; ++p) {
+    if (p >= body.arguments) {
+      values[p] = whole(canon(graph_.in(call)[p]));
+    } else if (!calls.reads[p]) {
+      values[p] = rows_of(ordered, p);
+    }
+  }
+  Grouping inside(body);
+  inside.find_ways();
+  const auto make = [&](size_t k, const std::vector<Id>& in) {
+    GraphNode n = body.graph.nodes[k];
+    n.origin = call.origin;
+    n.cut = !body.requires_grad[k];
+    if (n.floats >= 0) n.floats = floats_for(body.floats[static_cast<size_t>(n.floats)]);
+    if (inside.way(k) != Way::constant) n.shape[0] = calls.all_rows;
+    return to_.add(n, in, body.graph.list_of(body.graph.nodes[k]));
+  };
+  write(body, cut.split, Split::Outside::before, values, make);
+  levels_of(calls, cut, call, values);
+  write(body, cut.split, Split::Outside::after, values, make);
+
+  const auto number = static_cast<int32_t>(expanded_.size());
+  expanded_.emplace_back();
+  for (Id id : body.outputs) expanded_.back().push_back(values[static_cast<size_t>(id)]);
+  for (size_t k = 0; k < calls.members.size(); ++k)
+    spot_[static_cast<size_t>(graph_.id_of(calls.members[k]))] = {-1 - number, calls.row[k], false};
+}
+
+void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& call, std::vector<Id>& values) {
+  const Recurrence& r = *cut.recurrence;
+  Schedule schedule = calls.schedule();
+  std::vector<Id> in;
+  for (const auto* ids : {&cut.split.rows, &cut.split.shared}) {
+    for (Id id : *ids) in.push_back(values[static_cast<size_t>(id)]);
+  }
+  const auto outputs = static_cast<int64_t>(r.body.outputs.size());
+  const size_t first_source = in.size();
+  for (Id p : cut.split.reads) {
+    const auto& body_outputs = call.op->body->outputs;
+    const Given given = given_rows(calls, static_cast<uint32_t>(p));
+    int64_t source = -1, at = 0;
+    if (given.id >= 0) {
+      source = outputs + static_cast<int64_t>(in.size() - first_source);
+      in.push_back(given.id);
+    }
+    auto& runs = schedule.reads.emplace_back();
+    for (uint32_t k : calls.order) {
+      const Calls::From& from = calls.from(k)[static_cast<size_t>(p)];
+      if (from.call < 0) {
+        append(runs, {calls.row[k], source, given.rows[static_cast<size_t>(at++)], calls.rows[k]});
+        continue;
+      }
+      const auto output =
+          std::find(cut.split.outputs.begin(), cut.split.outputs.end(), body_outputs[from.output]);
+      append(runs, {calls.row[k], output - cut.split.outputs.begin(),
+                    calls.row[static_cast<size_t>(from.call)], calls.rows[k]});
+    }
+  }
+  const Id flat = to_.add({.op = &r.op,
+                           .origin = call.origin,
+                           .dtype = r.dtype(),
+                           .cut = call.cut,
+                           .shape = {r.size(schedule.rows)}},
+                          in, schedule.words());
+  for (size_t j = 0; j < cut.split.outputs.size(); ++j) {
+    const Shape shape = r.shape(j, schedule.rows);
+    values[static_cast<size_t>(cut.split.outputs[j])] =
+        stretch(flat, r.offset(j, schedule.rows), shape, call);
+  }
+}
+
+Id Batching::stretch(Id flat, int64_t begin, const Shape& shape, const GraphNode& call) {
+  const Id slice = to_.add({.op = &slice_op,
+                            .i = {0, begin, begin + shape.numel()},
+                            .origin = call.origin,
+                            .dtype = to_.dtype(flat),
+                            .cut = call.cut,
+                            .shape = {shape.numel()}},
+                           {&flat, 1});
+  return to_.add(
+      {.op = &reshape_op, .origin = call.origin, .dtype = to_.dtype(flat), .cut = call.cut, .shape = shape},
+      {&slice, 1});
+}
+
+Batching::Given Batching::given_rows(const Calls& calls, uint32_t p) {
+  std::vector<uint32_t> takers;
+  for (uint32_t k : calls.order) {
+    if (calls.from(k)[p].call < 0) takers.push_back(calls.members[k]);
+  }
+  if (takers.empty()) return {};
+  Given given;
+  const Id first = canon(graph_.in(graph_.nodes[takers[0]])[p]);
+  if (std::all_of(takers.begin(), takers.end(),
+                  [&](uint32_t k) { return canon(graph_.in(graph_.nodes[k])[p]) == first; })) {
+    return {whole(first), std::vector<int64_t>(takers.size(), 0)};
+  }
+  int64_t next = 0;
+  bool one = true;
+  for (uint32_t k : takers) {
+    const Spot s = rows_behind(graph_.in(graph_.nodes[k])[p]);
+    if (given.id < 0) given.id = s.id;
+    one = one && s.id == given.id;
+    given.rows.push_back(s.row);
+    next += graph_.nodes[k].shape[0];
+  }
+  if (one && to_.shape(given.id)[0] <= 2 * next) return given;
+  given = {rows_of(takers, p), {}};
+  next = 0;
+  for (uint32_t k : takers) {
+    given.rows.push_back(next);
+    next += graph_.nodes[k].shape[0];
+  }
+  return given;
+}
+
+std::vector<uint32_t> Batching::as_rows_lie(const Calls& calls) const {
+  const auto first = std::find(calls.reads.begin(), calls.reads.end(), false);
+  if (first == calls.reads.end()) return {};
+  const auto p = static_cast<size_t>(first - calls.reads.begin());
+  std::vector<std::pair<int64_t, uint32_t>> rows;
+  Id source = -1;
+  for (uint32_t k = 0; k < calls.members.size(); ++k) {
+    const Spot s = rows_behind(graph_.in(graph_.nodes[calls.members[k]])[p]);
+    if (k == 0) source = s.id;
+    if (s.id != source) return {};
+    rows.emplace_back(s.row, k);
+  }
+  std::sort(rows.begin(), rows.end());
+  std::vector<uint32_t> order;
+  for (const auto& [row, k] : rows) order.push_back(k);
+  return order;
+}
+
+void Batching::in_levels(const Calls& calls) {
+  for (int64_t level = 0; level < calls.levels; ++level) {
+    std::vector<uint32_t> members;
+    for (size_t k = 0; k < calls.members.size(); ++k) {
+      if (calls.level[k] != level) continue;
+      members.push_back(calls.members[k]);
+      const GraphNode& call = graph_.nodes[calls.members[k]];
+      for (size_t p = 0; p < calls.arguments; ++p) {
+        const Id id = graph_.in(call)[p];
+        if (calls.from(k)[p].call >= 0) spot_[static_cast<size_t>(id)] = column_of(graph_.node(id));
+      }
+    }
+    expand(members);
+  }
+}
+
+}  // namespace reel::plan

@@ -1,0 +1,109 @@
+#include "core/plan/recurrence/recurrence.h"
+
+#include <list>
+#include <unordered_map>
+
+#include "core/plan/grouping.h"
+#include "core/plan/recurrence/compiled.h"
+#include "core/plan/recurrence/gradient.h"
+#include "core/structural.h"
+
+namespace reel::plan {
+
+namespace {
+constexpr size_t kMost = 4096;
+}
+
+// ---- Schedules ----
+
+void append(std::vector<Schedule::Run>& runs, const Schedule::Run& run) {
+  if (!runs.empty()) {
+    Schedule::Run& last = runs.back();
+    if (last.to + last.count == run.to && last.source == run.source &&
+        (run.source == Schedule::kNothing || last.from + last.count == run.from)) {
+      last.count += run.count;
+      return;
+    }
+  }
+  runs.push_back(run);
+}
+
+std::vector<int64_t> Schedule::words() const {
+  std::vector<int64_t> words{rows, static_cast<int64_t>(levels.size()), static_cast<int64_t>(reads.size())};
+  for (const Level& level : levels) words.insert(words.end(), {level.begin, level.end});
+  for (const auto& runs : reads) {
+    words.push_back(static_cast<int64_t>(runs.size()));
+    for (const Run& r : runs) words.insert(words.end(), {r.to, r.source, r.from, r.count});
+  }
+  return words;
+}
+
+Schedule::Schedule(std::span<const int64_t> words) {
+  const int64_t* at = words.data();
+  rows = *at++;
+  levels.resize(static_cast<size_t>(*at++));
+  reads.resize(static_cast<size_t>(*at++));
+  for (Level& level : levels) {
+    level.begin = *at++;
+    level.end = *at++;
+  }
+  for (auto& runs : reads) {
+    runs.resize(static_cast<size_t>(*at++));
+    for (Run& r : runs) {
+      r = {at[0], at[1], at[2], at[3]};
+      at += 4;
+    }
+  }
+}
+
+// ---- Recurrences: equal ones are one op ----
+
+Recurrence::~Recurrence() = default;
+
+Shape Recurrence::shape(size_t output, int64_t row_count) const {
+  Shape shape = body.graph.shape(body.outputs[output]);
+  if (!total(output)) shape[0] = row_count;
+  return shape;
+}
+
+int64_t Recurrence::offset(size_t output, int64_t row_count) const {
+  int64_t elements = 0;
+  for (size_t k = 0; k < output; ++k) elements += shape(k, row_count).numel();
+  return elements;
+}
+
+const Recurrence* intern(Body body, size_t rows, size_t reads, size_t own) {
+  struct Interned {
+    std::list<Recurrence> all;
+    std::unordered_multimap<uint64_t, const Recurrence*> index;
+  };
+  static thread_local auto* interned = new Interned;  // ops outlive everything that was recorded with them
+  uint64_t hash = body.words.size();
+  for (uint64_t w : body.words) hash = (hash ^ w) * 0x9e3779b97f4a7c15u, hash ^= hash >> 31;
+  const auto [first, last] = interned->index.equal_range(hash);
+  for (auto it = first; it != last; ++it) {
+    const Recurrence& r = *it->second;
+    if (r.rows == rows && r.reads == reads && r.own == own && r.body.words == body.words) return &r;
+  }
+  if (interned->all.size() >= kMost) return nullptr;
+  Recurrence& r = interned->all.emplace_back();
+  r.body = std::move(body);
+  r.rows = rows;
+  r.reads = reads;
+  r.own = own;
+  Grouping grouping(r.body);
+  grouping.find_ways();
+  for (Id id : r.body.outputs) {
+    r.totals.push_back(r.body.graph.is_node(id) && grouping.way(r.body.graph.node_of(id)) == Way::alone);
+  }
+  r.op.name = "recurrence";
+  r.op.doc = "a body over many rows, level by level; the outputs one after another; made by the planner";
+  r.op.vjp = recurrence_vjp;
+  r.op.f32 = r.op.f64 = run_recurrence;
+  r.op.shape_is_argument = true;
+  r.op.recurrence = &r;
+  interned->index.emplace(hash, &r);
+  return &r;
+}
+
+}  // namespace reel::plan

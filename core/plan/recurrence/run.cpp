@@ -1,0 +1,283 @@
+// Runs a recurrence: its levels one after another, on one thread; or what does not depend on each other
+// (rows of a batch, trees) on several, each from the first level to the last without waiting for the others.
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "core/kernels/parallel.h"
+#include "core/kernels/simd.h"
+#include "core/plan/explain.h"
+#include "core/plan/recurrence/compiled.h"
+#include "core/plan/run.h"
+
+namespace reel::plan {
+
+namespace {
+
+using Compiled = Recurrence::Compiled;
+using Base = Compiled::Base;
+using Run = Schedule::Run;
+
+// The rows of each level that one thread takes.
+using Share = std::vector<Schedule::Level>;
+
+const Compiled& compiled_for(const Recurrence& r, int64_t rows) {
+  int64_t capacity = 1;
+  while (capacity < rows) capacity *= 2;
+  capacity = rows <= 64 ? rows : capacity;
+  for (const auto& c : r.compiled) {
+    if (c->capacity == capacity && c->passes == passes().bits()) return *c;
+  }
+  r.compiled.push_back(compile(r, capacity));
+  return *r.compiled.back();
+}
+
+class Running {
+ public:
+  Running(const Exec& e, const Schedule& schedule, const Compiled& compiled)
+      : e_(e), r_(*e.op.recurrence), schedule_(schedule), c_(compiled) {
+    shared_ = Buffer(static_cast<size_t>(std::max<int64_t>(c_.plan->arena_bytes, 1)));
+  }
+
+  // What all levels share: packed weights.
+  void once() {
+    Thread thread(*this, shared_.data(), 0);
+    thread.place({0, 0}, false);
+    for (size_t s : c_.once) thread.step(c_.plan->steps[s], -1);
+  }
+
+  // `sums`: room for the totals, zero.
+  void levels(const Share& share, bool first, std::byte* sums) {
+    const Compiled& c = c_;
+    int64_t gathered = 0;
+    for (int64_t bytes : c.read_bytes) gathered += bytes * c.capacity + 64;
+    Buffer own;
+    if (!first) own = Buffer(static_cast<size_t>(std::max<int64_t>(c.plan->arena_bytes, 1)));
+    const Buffer rows(static_cast<size_t>(std::max<int64_t>(gathered, 1)));
+    Thread thread(*this, first ? shared_.data() : own.data(), rows.data());
+    for (const auto& level : share) {
+      if (level.begin == level.end) continue;
+      thread.place(level, true);
+      for (size_t s : c.level) thread.step(c.plan->steps[s], level.end - level.begin);
+      thread.add_totals(sums);
+    }
+  }
+
+  // In `threads` rooms one behind another; then their sum in the result.
+  int64_t totals_bytes() const {
+    int64_t bytes = 0;
+    for (const Compiled::Total& total : c_.totals) bytes += size_of_total(total);
+    return bytes;
+  }
+  void write_totals(const std::byte* sums, int threads) const {
+    for (const Compiled::Total& total : c_.totals) {
+      const int64_t bytes = size_of_total(total);
+      std::memset(output(total.output), 0, static_cast<size_t>(bytes));
+      for (int t = 0; t < threads; ++t) add(output(total.output), sums + t * totals_bytes(), bytes);
+      sums += bytes;
+    }
+  }
+
+ private:
+  // The addresses of one thread.
+  class Thread {
+   public:
+    Thread(const Running& all, std::byte* arena, std::byte* gathered)
+        : all_(all),
+          plan_(*all.c_.plan),
+          arena_(arena),
+          gathered_(gathered),
+          arrays_(plan_.arrays),
+          addresses_(plan_.addresses),
+          base_(plan_.roots.size()),
+          at_(all.r_.reads, 0) {}
+
+    void place(Schedule::Level level, bool reads) {
+      const int64_t rows = level.end - level.begin;
+      std::byte* room = gathered_;
+      found_.clear();
+      for (size_t p = 0; reads && p < all_.r_.reads; ++p) {
+        found_.push_back(find(p, level, room));
+        room += (all_.c_.read_bytes[p] * all_.c_.capacity + 63) / 64 * 64;
+      }
+      for (size_t k = 0; k < base_.size(); ++k) {
+        const Compiled::RootBase& b = all_.c_.bases[k];
+        switch (b.base) {
+          case Base::row: base_[k] = all_.e_.in[b.index].data + level.begin * b.row_bytes; break;
+          case Base::read: base_[k] = reads ? found_[b.index] : nullptr; break;
+          case Base::shared: base_[k] = all_.e_.in[all_.r_.rows + b.index].data; break;
+          case Base::output: base_[k] = all_.output(b.index) + level.begin * b.row_bytes; break;
+          case Base::scratch: base_[k] = arena_ + plan_.roots[k].offset; break;
+          case Base::kept: base_[k] = all_.shared_.data() + plan_.roots[k].offset; break;
+        }
+      }
+      for (size_t k = 0; k < plan_.operands.size(); ++k) {
+        const PlannedValue& v = plan_.values[static_cast<size_t>(plan_.operands[k])];
+        arrays_[k].data = addresses_[k] = base_[static_cast<size_t>(v.root)] + v.offset;
+        if (all_.c_.by_rows[k]) arrays_[k].shape[0] = rows;
+      }
+    }
+
+    void step(const Step& step, int64_t rows) {
+      const Operands operands{arrays_.data() + step.first, addresses_.data() + step.first, rows};
+      if (!explain::on()) return run_step(plan_, step, {}, operands);
+      const auto start = std::chrono::steady_clock::now();
+      run_step(plan_, step, {}, operands);
+      explain::step_ran(plan_, step, start, std::chrono::steady_clock::now(),
+                        rows < 0 ? 1 : static_cast<double>(rows) / static_cast<double>(all_.c_.capacity));
+    }
+
+    void add_totals(std::byte* sums) {
+      for (const Compiled::Total& total : all_.c_.totals) {
+        const PlannedValue& v = plan_.values[static_cast<size_t>(total.value)];
+        all_.add(sums, base_[static_cast<size_t>(v.root)] + v.offset, all_.size_of_total(total));
+        sums += all_.size_of_total(total);
+      }
+    }
+
+   private:
+    // The rows that read p sees: where they lie if together, else copied together.
+    std::byte* find(size_t p, Schedule::Level level, std::byte* room) {
+      const auto& runs = all_.schedule_.reads[p];
+      const int64_t bytes = all_.c_.read_bytes[p];
+      auto run = std::upper_bound(runs.begin(), runs.end(), level.begin,
+                                  [](int64_t row, const Run& r) { return row < r.to; }) -
+                 1;
+      if (run->source != Schedule::kNothing && run->to + run->count >= level.end) {
+        return all_.rows_of(run->source) + (run->from + level.begin - run->to) * bytes;
+      }
+      std::byte* to = room;
+      for (int64_t row = level.begin; row < level.end; ++run) {
+        const int64_t end = std::min(level.end, run->to + run->count);
+        const auto size = static_cast<size_t>((end - row) * bytes);
+        if (run->source == Schedule::kNothing) {
+          std::memset(to, 0, size);
+        } else {
+          std::memcpy(to, all_.rows_of(run->source) + (run->from + row - run->to) * bytes, size);
+        }
+        to += size;
+        row = end;
+      }
+      return room;
+    }
+
+    const Running& all_;
+    const Plan& plan_;
+    std::byte *arena_, *gathered_;
+    std::vector<Array> arrays_;
+    std::vector<std::byte*> addresses_;
+    std::vector<std::byte*> base_, found_;
+    std::vector<size_t> at_;
+  };
+
+  int64_t size_of_total(const Compiled::Total& total) const {
+    return r_.shape(total.output, 0).numel() * static_cast<int64_t>(size_of(e_.out.dtype));
+  }
+  void add(std::byte* to, const std::byte* from, int64_t bytes) const {
+    if (e_.out.dtype == DType::f32) {
+      return simd::add_to(reinterpret_cast<float*>(to), reinterpret_cast<const float*>(from),
+                          static_cast<size_t>(bytes) / sizeof(float));
+    }
+    auto* sum = reinterpret_cast<double*>(to);
+    const auto* part = reinterpret_cast<const double*>(from);
+    for (size_t k = 0; k < static_cast<size_t>(bytes) / sizeof(double); ++k) sum[k] += part[k];
+  }
+
+  std::byte* output(size_t k) const {
+    return e_.out.data + r_.offset(k, schedule_.rows) * static_cast<int64_t>(size_of(e_.out.dtype));
+  }
+  std::byte* rows_of(int64_t source) const {
+    const auto outputs = static_cast<int64_t>(r_.body.outputs.size());
+    return source < outputs ? output(static_cast<size_t>(source))
+                            : e_.in[r_.rows + r_.shared() + static_cast<size_t>(source - outputs)].data;
+  }
+
+  const Exec& e_;
+  const Recurrence& r_;
+  const Schedule& schedule_;
+  const Compiled& c_;
+  Buffer shared_;
+};
+
+// ---- Threads ----
+
+// Rows that depend on each other belong together: for each row, the first of those it belongs to.
+std::vector<int64_t> families(const Recurrence& r, const Schedule& schedule) {
+  std::vector<int64_t> first(static_cast<size_t>(schedule.rows));
+  std::iota(first.begin(), first.end(), int64_t{0});
+  const auto find = [&](int64_t row) {
+    while (first[static_cast<size_t>(row)] != row) {
+      auto& up = first[static_cast<size_t>(row)];
+      row = up = first[static_cast<size_t>(up)];
+    }
+    return row;
+  };
+  const auto outputs = static_cast<int64_t>(r.body.outputs.size());
+  for (const auto& runs : schedule.reads) {
+    for (const Run& run : runs) {
+      if (run.source == Schedule::kNothing || run.source >= outputs) continue;
+      for (int64_t k = 0; k < run.count; ++k) {
+        const int64_t a = find(run.to + k), b = find(run.from + k);
+        first[static_cast<size_t>(std::max(a, b))] = std::min(a, b);
+      }
+    }
+  }
+  for (int64_t row = 0; row < schedule.rows; ++row) first[static_cast<size_t>(row)] = find(row);
+  return first;
+}
+
+// A share for each of n threads, of whole families; empty where there are too few, or they lie mixed.
+std::vector<Share> shares(const Recurrence& r, const Schedule& schedule, int n) {
+  const std::vector<int64_t> family = families(r, schedule);
+  std::vector<int64_t> size(family.size(), 0);
+  for (int64_t f : family) ++size[static_cast<size_t>(f)];
+  std::vector<int64_t> limits;  // a thread's families come before its limit
+  int64_t rows = 0;
+  for (size_t f = 0; f < size.size(); ++f) {
+    rows += size[f];
+    if (size[f] > 0 && rows * n >= schedule.rows * static_cast<int64_t>(limits.size() + 1))
+      limits.push_back(static_cast<int64_t>(f) + 1);
+  }
+  if (limits.size() < static_cast<size_t>(n)) return {};
+  limits.back() = schedule.rows;
+  std::vector<Share> shares(static_cast<size_t>(n));
+  for (const auto& level : schedule.levels) {
+    const auto begin = family.begin() + level.begin, end = family.begin() + level.end;
+    if (!std::is_sorted(begin, end)) return {};
+    auto from = begin;
+    for (size_t t = 0; t < limits.size(); ++t) {
+      const auto to = std::lower_bound(from, end, limits[t]);
+      shares[t].push_back({from - family.begin(), to - family.begin()});
+      from = to;
+    }
+  }
+  return shares;
+}
+
+}  // namespace
+
+void run_recurrence(const Exec& e) {
+  const Recurrence& r = *e.op.recurrence;
+  const Schedule schedule(e.list);
+  int64_t most = 0;
+  for (const auto& level : schedule.levels) most = std::max(most, level.end - level.begin);
+  const Compiled& compiled = compiled_for(r, most);
+  Running running(e, schedule, compiled);
+  running.once();
+  const int most_threads = threads_for(e.out.shape.numel() * 8);
+  std::vector<Share> split = most_threads > 1 ? shares(r, schedule, most_threads) : std::vector<Share>();
+  const int threads = split.empty() ? 1 : most_threads;
+  const auto room = static_cast<size_t>(running.totals_bytes() * threads);
+  const Buffer sums(std::max<size_t>(room, 1));
+  std::memset(sums.data(), 0, room);
+  if (split.empty()) {
+    running.levels(schedule.levels, true, sums.data());
+  } else {
+    run_on_threads(threads, [&](int t) {
+      running.levels(split[static_cast<size_t>(t)], t == 0, sums.data() + t * running.totals_bytes());
+    });
+  }
+  running.write_totals(sums.data(), threads);
+}
+
+}  // namespace reel::plan

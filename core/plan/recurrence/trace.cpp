@@ -1,0 +1,322 @@
+// Records a recurrence's body, asks its gradient rules, and reads off what the gradient is made of.
+#include "core/plan/recurrence/gradient.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "core/grad.h"
+#include "core/plan/grouping.h"
+#include "core/structural.h"
+
+namespace reel::plan {
+
+namespace {
+
+using Gradient = Recurrence::Gradient;
+using From = Gradient::From;
+constexpr int64_t kRows = Gradient::kRows;
+
+// Records the body and its gradient, and reads off what the gradient is made of.
+class Tracing {
+ public:
+  Tracing(const Recurrence& r, const Gradient::Key& key)
+      : r_(r), tape_(Tape::current()), before_(tape_.grad_enabled), aside_(tape_), gradient_(new Gradient) {
+    gradient_->key = key;
+  }
+  ~Tracing() { tape_.grad_enabled = before_; }
+  Tracing(const Tracing&) = delete;
+  Tracing& operator=(const Tracing&) = delete;
+
+  std::unique_ptr<Gradient> run() {
+    record_forward();
+    record_gradient();
+    read();
+    if (!missing.empty() || !early.empty()) return std::move(gradient_);
+    cut();
+    return std::move(gradient_);
+  }
+
+  std::vector<Id> missing;  // of the body: read by the gradient, and no output
+  // What the gradient makes of the forward pass's values alone, and would read less of than of these: better
+  // made by the forward pass. Inputs are the body's.
+  struct Early {
+    GraphNode node;
+    Floats floats;
+    std::vector<Id> in;
+  };
+  std::vector<Early> early;
+
+ private:
+  const Graph& graph() const { return r_.body.graph; }
+
+  Tensor placeholder(DType dtype, Shape shape, bool rows) {
+    if (rows) shape[0] = kRows;
+    return Tensor(tape_.placeholder(dtype, shape));
+  }
+
+  void record_forward() {
+    tape_.grad_enabled = true;
+    for (size_t k = 0; k < graph().leaves.size(); ++k) {
+      const Leaf& leaf = graph().leaves[k];
+      values_.push_back(placeholder(leaf.dtype, leaf.shape, k < r_.body.arguments));
+      const bool read = k >= r_.rows && k < r_.body.arguments;
+      if (is_float(leaf.dtype) && (read || gradient_->key.needs[k < r_.rows ? k : k - r_.reads])) {
+        extra_.push_back(values_.back());
+        extra_.back().node()->requires_grad = true;
+        values_.back() = record(alias_op, {values_.back()});
+      }
+      from_[values_.back().node()] = read          ? From{From::given, k - r_.rows}
+                                     : k < r_.rows ? From{From::row, k}
+                                                   : From{From::shared, k - r_.body.arguments};
+    }
+    Grouping grouping(r_.body);
+    grouping.find_ways();
+    std::vector<Arg> in;
+    for (size_t k = 0; k < graph().nodes.size(); ++k) {
+      const GraphNode& n = graph().nodes[k];
+      in.clear();
+      for (Id id : graph().in(n)) in.emplace_back(values_[static_cast<size_t>(id)]);
+      Call call{.attrs = {n.i, n.floats < 0 ? Floats{} : r_.body.floats[static_cast<size_t>(n.floats)]},
+                .shape = n.shape,
+                .dtype = n.dtype,
+                .list = {graph().list_of(n).begin(), graph().list_of(n).end()}};
+      shared_.push_back(grouping.way(k) == Way::constant);
+      if (!shared_.back()) call.shape[0] = kRows;
+      tape_.grad_enabled = r_.body.requires_grad[k];
+      values_.push_back(record(*n.op, in, std::move(call)));
+      forward_[values_.back().node()] = graph().id_of(k);
+    }
+  }
+
+  void record_gradient() {
+    tape_.grad_enabled = false;
+    Tensors outputs, cotangents;
+    for (size_t j = 0; j < r_.own; ++j) {
+      const Tensor& y = values_[static_cast<size_t>(r_.body.outputs[j])];
+      std::vector<Contribution> parts;
+      const auto add = [&](From from) {
+        extra_.push_back(placeholder(y.dtype(), y.shape(), false));
+        from_[extra_.back().node()] = from;
+        parts.push_back({extra_.back(), {}, {}});
+      };
+      if (gradient_->key.given[j]) add({From::cotangent, j});
+      for (int64_t s = 0; s < gradient_->key.readers[j]; ++s) add({From::reader, j, static_cast<size_t>(s)});
+      if (parts.empty()) continue;
+      outputs.push_back(y);
+      cotangents.push_back(parts.size() == 1 ? parts[0].value : accumulate(parts, y.shape(), y.dtype()));
+    }
+    const Tensors leaves(values_.begin(), values_.begin() + static_cast<ptrdiff_t>(graph().leaves.size()));
+    sums_ = gradients_within(outputs, cotangents, leaves);
+    for (size_t k = r_.rows; k < r_.body.arguments; ++k) {
+      // What the levels hand on is made by them, even where it is handed through.
+      if (sums_[k].defined() && from_.contains(sums_[k].node()))
+        sums_[k] = accumulate({{sums_[k], {}, {}}}, sums_[k].shape(), sums_[k].dtype());
+    }
+  }
+
+  // Values of the forward pass that are not kept but made again.
+  bool again(const Node* n, Id id) const {
+    return n->op->view || shared_[graph().node_of(id)] || n->dtype != r_.dtype();
+  }
+
+  // A node of the gradient that the forward pass has made as well is that one.
+  void find_twins(const std::vector<Node*>& nodes) {
+    for (Node* n : nodes) {
+      if (forward_.contains(n) || from_.contains(n) || n->op->view) continue;
+      for (const auto& [other, id] : std::vector(forward_.begin(), forward_.end())) {
+        if (other->op == n->op && other->attrs.i == n->attrs.i && other->attrs.f == n->attrs.f && !n->list &&
+            other->inputs == n->inputs && std::equal(n->in, n->in + n->inputs, other->in)) {
+          forward_[n] = id;
+        }
+      }
+    }
+  }
+
+  // Whether the forward pass should make a node of the gradient: it needs values of that pass alone, a pass
+  // over them for a smaller result.
+  bool better_early(const Node* n) const {
+    if (n->op->view || n->op->kind == Kind::pointwise || !n->op->row_by_row || n->list) return false;
+    int64_t read = 0;
+    for (uint32_t k = 0; k < n->inputs; ++k) {
+      if (!forward_.contains(n->in[k])) return false;
+      read += n->in[k]->shape.numel();
+    }
+    return n->shape.numel() < read && n->dtype == r_.dtype();
+  }
+
+  void note_early(const Node* n) {
+    Early e{{.op = n->op, .i = n->attrs.i, .dtype = n->dtype, .shape = n->shape}, n->attrs.f, {}};
+    for (uint32_t k = 0; k < n->inputs; ++k) e.in.push_back(forward_.at(n->in[k]));
+    early.push_back(std::move(e));
+  }
+
+  void read() {
+    std::vector<Node*> nodes;
+    for (Node* n : tape_.pending()) {
+      if (n) nodes.push_back(n);
+    }
+    find_twins(nodes);
+    std::unordered_map<const Node*, bool> needed;
+    for (const Tensor& sum : sums_) {
+      if (sum.defined()) needed[sum.node()] = true;
+    }
+    std::vector<std::pair<Node*, From>> leaves;
+    const auto leaf = [&](Node* n, From from) {
+      if (std::none_of(leaves.begin(), leaves.end(), [&](const auto& l) { return l.first == n; }))
+        leaves.emplace_back(n, from);
+    };
+    const auto kept = [&](const Node* n) {
+      const auto at = forward_.find(n);
+      return at != forward_.end() && !again(n, at->second);
+    };
+    std::vector<Node*> made;
+    for (size_t k = nodes.size(); k-- > 0;) {
+      Node* n = nodes[k];
+      if (!needed.contains(n) || kept(n) || from_.contains(n)) continue;
+      if (better_early(n)) {
+        note_early(n);
+        continue;
+      }
+      made.push_back(n);
+      for (uint32_t i = 0; i < n->inputs; ++i) needed[n->in[i]] = true;
+    }
+    std::reverse(made.begin(), made.end());
+    for (const auto& [n, from] : from_) {
+      if (needed.contains(n)) leaf(const_cast<Node*>(n), from);
+    }
+    for (Node* n : nodes) {
+      if (!needed.contains(n) || !kept(n)) continue;
+      const Id id = forward_.at(n);
+      const auto at = std::find(r_.body.outputs.begin(), r_.body.outputs.end(), id);
+      if (at == r_.body.outputs.end()) missing.push_back(id);
+      leaf(n, {From::kept, static_cast<size_t>(at - r_.body.outputs.begin())});
+    }
+    if (!missing.empty() || !early.empty()) return;
+    std::sort(leaves.begin(), leaves.end(), [](const auto& a, const auto& b) {
+      return std::tuple(a.second.what, a.second.index, a.second.slot) <
+             std::tuple(b.second.what, b.second.index, b.second.slot);
+    });
+    fill(leaves, made);
+  }
+
+  void fill(const std::vector<std::pair<Node*, From>>& leaves, const std::vector<Node*>& made) {
+    Body& body = gradient_->body;
+    std::unordered_map<const Node*, Id> id_of;
+    for (const auto& [n, from] : leaves) {
+      id_of[n] = static_cast<Id>(body.graph.leaves.size());
+      body.graph.leaves.push_back({n->dtype, n->shape, row_major(n->shape)});
+      body.leaf_grads.push_back(false);
+      body.arguments += from.what != From::shared;
+      gradient_->leaves.push_back(from);
+    }
+    std::vector<Id> in;
+    for (const Node* n : made) {
+      GraphNode node{.op = n->op, .i = n->attrs.i, .dtype = n->dtype, .shape = n->shape};
+      if (n->attrs.f[0] != 0 || n->attrs.f[1] != 0) {
+        node.floats = static_cast<int32_t>(body.floats.size());
+        body.floats.push_back(n->attrs.f);
+      }
+      in.clear();
+      for (uint32_t k = 0; k < n->inputs; ++k) in.push_back(id_of.at(n->in[k]));
+      id_of[n] =
+          body.graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
+      body.requires_grad.push_back(false);
+    }
+    for (size_t k = 0; k < graph().leaves.size(); ++k) {
+      auto& of = k < r_.rows             ? gradient_->of_rows
+                 : k < r_.body.arguments ? gradient_->of_reads
+                                         : gradient_->of_shared;
+      of.push_back(sums_[k].defined() ? id_of.at(sums_[k].node()) : -1);
+    }
+  }
+
+  void cut() {
+    std::vector<Argument> arguments;
+    for (size_t k = 0; k < gradient_->body.arguments; ++k) {
+      const From::What what = gradient_->leaves[k].what;
+      arguments.push_back(what == From::reader  ? Argument::read
+                          : what == From::given ? Argument::given
+                                                : Argument::row);
+    }
+    std::vector<Id> states, wanted;
+    for (Id id : gradient_->of_reads) {
+      if (id >= 0) states.push_back(id);
+    }
+    for (const auto* of : {&gradient_->of_rows, &gradient_->of_shared}) {
+      for (Id id : *of) {
+        if (id >= 0) wanted.push_back(id);
+      }
+    }
+    if (states.empty()) return;
+    gradient_->split = split(gradient_->body, arguments, states, wanted, true);
+    if (!gradient_->split) return;
+    const Split& s = *gradient_->split;
+    Body inner = inner_body(gradient_->body, s);
+    const bool one_type = std::all_of(inner.outputs.begin(), inner.outputs.end(), [&](Id id) {
+      return inner.graph.dtype(id) == inner.graph.dtype(inner.outputs[0]);
+    });
+    if (one_type)
+      gradient_->inner = intern(std::move(inner), s.rows.size(), s.reads.size(), s.outputs.size());
+  }
+
+  const Recurrence& r_;
+  Tape& tape_;
+  const bool before_;
+  const Tape::Aside aside_;
+  std::unique_ptr<Gradient> gradient_;
+  Tensors values_, extra_, sums_;
+  std::vector<bool> shared_;                     // of the body's nodes
+  std::unordered_map<const Node*, From> from_;   // placeholders
+  std::unordered_map<const Node*, Id> forward_;  // what the forward pass made
+};
+
+}  // namespace
+
+const Gradient& gradient_of(const Recurrence& r, const Gradient::Key& key) {
+  for (const auto& g : r.gradients) {
+    if (g->key == key) return *g;
+  }
+  r.gradients.push_back(Tracing(r, key).run());
+  return *r.gradients.back();
+}
+
+bool Gradient::read_outside(Id id) const {
+  for (size_t k = 0; k < body.graph.nodes.size(); ++k) {
+    const auto in = body.graph.in(body.graph.nodes[k]);
+    if (split->outside[k] != Split::Outside::no && std::find(in.begin(), in.end(), id) != in.end())
+      return true;
+  }
+  return false;
+}
+
+const Recurrence* with_kept(const Recurrence& plain) {
+  if (plain.kept) return *plain.kept;
+  plain.kept = nullptr;
+  Gradient::Key key{std::vector<bool>(plain.own, true), std::vector<int64_t>(plain.own, 1), {}};
+  for (size_t k = 0; k < plain.body.graph.leaves.size(); ++k) {
+    if (k < plain.rows || k >= plain.body.arguments) key.needs.push_back(plain.body.leaf_grads[k]);
+  }
+  const Recurrence* r = &plain;
+  Tracing first(plain, key);
+  std::unique_ptr<Gradient> gradient = first.run();
+  if (!first.missing.empty() || !first.early.empty()) {
+    Body body = plain.body;
+    body.words.clear();
+    body.outputs.insert(body.outputs.end(), first.missing.begin(), first.missing.end());
+    for (Tracing::Early& e : first.early) {
+      e.node.floats = static_cast<int32_t>(body.floats.size());
+      body.floats.push_back(e.floats);
+      e.node.shape[0] = body.graph.shape(e.in[0])[0];
+      body.outputs.push_back(body.graph.add(e.node, e.in));
+      body.requires_grad.push_back(false);
+    }
+    identify(body);
+    r = intern(std::move(body), plain.rows, plain.reads, plain.own);
+    if (!r) return nullptr;
+    gradient = Tracing(*r, key).run();
+  }
+  if (gradient->inner) plain.kept = r;
+  return *plain.kept;
+}
+
+}  // namespace reel::plan
