@@ -59,3 +59,9 @@ TEST_CASE("embeddings: a text's lines as words") {
   CHECK(scratch::message_of([&] { read_sentences(folder / "f"); }) ==
         scratch::Contains("no line of two words"));
 }
+
+TEST_CASE("word lines: the commonest words") {
+  const std::vector<Sentence> text{{"b", "a", "b"}, {"c", "b", "a", "d"}};
+  CHECK(only_commonest(text, 2) == std::vector<Sentence>{{"b", "a", "b"}, {"b", "a"}});
+  CHECK(only_commonest(text, 3) == std::vector<Sentence>{{"b", "a", "b"}, {"c", "b", "a"}});
+}

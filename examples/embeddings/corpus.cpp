@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 
-#include "examples/common/text_file.h"
 #include "examples/data/dice.h"
 #include "examples/data/line_reader.h"
 
@@ -52,22 +51,6 @@ std::vector<AnalogySection> made_up_analogies() {
     }
   }
   return {section};
-}
-
-std::vector<Sentence> read_sentences(const std::string& path) {
-  LineReader in(path);
-  std::vector<Sentence> text;
-  while (in.next()) {
-    std::string line;
-    for (const char c : lower(std::string(in.line()))) {
-      const bool letter = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c & 0x80) != 0;
-      line += letter || c == '\'' ? std::string(1, c) : std::string(" ") + c + " ";
-    }
-    Sentence words = blank_separated(line);
-    if (words.size() > 1) text.push_back(std::move(words));
-  }
-  if (text.empty()) fail("{} holds no line of two words", path);
-  return text;
 }
 
 Pairs skip_grams(const std::vector<Sentence>& text, const Symbols& vocabulary, int64_t window) {

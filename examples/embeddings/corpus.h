@@ -7,18 +7,15 @@
 
 #include "examples/data/analogies.h"
 #include "examples/data/symbols.h"
+#include "examples/data/word_lines.h"
 #include "examples/data/word_vectors.h"
 
 namespace reel::examples {
-
-using Sentence = std::vector<std::string>;
 
 // Sentences about kings and queens, men and women, boys and girls ..: who it is shows in what they wear, do
 // and own, and in "he" and "she".
 std::vector<Sentence> made_up_sentences(uint64_t seed, int64_t count);
 std::vector<AnalogySection> made_up_analogies();  // "man woman king queen"
-// A text file's lines as words: lower case, punctuation apart.
-std::vector<Sentence> read_sentences(const std::string& path);
 
 // Pairs of a word and one of its neighbours, at most `window` away.
 struct Pairs {

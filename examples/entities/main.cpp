@@ -1,5 +1,5 @@
-// entities: finds the names of persons, places and companies, with a bidirectional LSTM over words and
-// letters Subject: Classifying sequences
+// entities: finds names in sentences, with a bidirectional LSTM over words and letters
+// Subject: Classifying sequences
 #include <fmt/format.h>
 
 #include "examples/common/best_weights.h"
