@@ -48,7 +48,16 @@ Named parse(const std::string& name) {
 
 // A warm-up on W2 would show these a structure they are made of.
 bool same_structure_as_w2(const std::string& workload) {
-  return workload == "W2" || workload == "W9" || workload == "W2-penalty" || workload == "depth-1";
+  return workload == "W9" || workload == "W2-penalty" || workload == "depth-1";
+}
+
+// Three steps of another workload, by the engine and by hand: what libraries do once is done.
+void warm_libraries(const std::string& other, const Named& named) {
+  if (named.workload.name == other) return;
+  const Workload& workload = find_workload(other);
+  for (const char* variant : {"planned", "hand"}) {
+    contestant(workload, find_variant(workload, variant), named.threads)->run(3);
+  }
 }
 
 // A field of /proc/self/status, in MB.
@@ -75,14 +84,8 @@ std::string name_of(const std::string& workload, const std::string& variant, int
 double first_step(const std::string& name) {
   const Named named = parse(name);
   warm_up(named.threads);
-  for (const std::string other : {"W1", "W2"}) {
-    if (named.workload.name == other || (other == "W2" && same_structure_as_w2(named.workload.name)))
-      continue;
-    const Workload& workload = find_workload(other);
-    for (const char* variant : {"planned", "hand"}) {
-      contestant(workload, find_variant(workload, variant), named.threads)->run(3);
-    }
-  }
+  warm_libraries("W1", named);
+  if (!same_structure_as_w2(named.workload.name)) warm_libraries("W2", named);
   return contestant(named.workload, named.variant, named.threads)->run(1).at(0);
 }
 
@@ -90,6 +93,7 @@ double peak_memory(const std::string& name) {
   mallopt(M_MMAP_THRESHOLD, 1 << 17);  // fixed: what is freed leaves the process
   const Named named = parse(name);
   warm_up(named.threads);
+  warm_libraries("W1", named);
   set_num_threads(named.threads);
   const Weights weights = named.workload.weights();
   malloc_trim(0);

@@ -17,7 +17,7 @@ std::string name_of(const std::string& workload, const std::string& variant, int
 // milliseconds of a step of a structure never seen, with libraries that are warm from another workload;
 double first_step(const std::string& name);
 // the most that is resident within three steps, less what was before the variant was made, in MB: its weights
-// and gradients, packed copies, values and scratch.
+// and gradients, packed copies, values and scratch (and the batches drawn, 8 MB in W3).
 double peak_memory(const std::string& name);
 
 // This program again, with `flag name`: the number that it prints, none if it fails.
