@@ -62,7 +62,7 @@ struct Lane {
 
 std::vector<Lane> lanes_of(const Settings& settings, const Workload& workload, int threads) {
   std::vector<Lane> lanes;
-  for (const Variant& variant : with_ablations(workload)) {
+  for (const Variant& variant : settings.sweep ? workload.variants : with_ablations(workload)) {
     const auto base = name_and_dtype(variant.name).first;
     if (!chosen(settings.variants, variant.name) && !chosen(settings.variants, base)) continue;
     Lane& lane = lanes.emplace_back();
