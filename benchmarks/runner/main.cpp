@@ -9,6 +9,7 @@
 #include <chrono>
 #include <filesystem>
 #include <optional>
+#include <set>
 
 #include "benchmarks/passes.h"
 #include "benchmarks/runner/contestant.h"
@@ -145,6 +146,17 @@ void check_names(const Settings& settings) {
     if (!chosen(names, name))
       throw CLI::ValidationError("--only",
                                  fmt::format("there is no '{}', but {}", name, fmt::join(names, ", ")));
+  }
+  std::set<std::string> variants;
+  for (const Workload& workload : measured(settings)) {
+    for (const Variant& v : with_ablations(workload)) {
+      variants.insert({v.name, name_and_dtype(v.name).first});
+    }
+  }
+  for (const std::string& name : settings.variants) {
+    if (!variants.contains(name))
+      throw CLI::ValidationError("--variants",
+                                 fmt::format("there is no '{}', but {}", name, fmt::join(variants, ", ")));
   }
 }
 
