@@ -1,5 +1,5 @@
-// The recurrent workloads through oneDNN's own LSTM and RNN primitives, one a layer, with its own threads;
-// the output layer is the hand-written one.
+// The recurrent workloads through oneDNN's own LSTM, GRU and RNN primitives, one a layer, with its own
+// threads; the output layer is the hand-written one.
 #include <algorithm>
 #include <unordered_map>
 
@@ -67,6 +67,21 @@ struct RnnKind {
   }
 };
 
+// "Linear before reset": the candidate's tanh(W_n x + b_n + r (U_n h + b'_n)).
+struct GruKind {
+  using Forward = dnnl::lbr_gru_forward;
+  using Backward = dnnl::lbr_gru_backward;
+  static Forward::primitive_desc forward(const Descriptions& d) {
+    return REEL_DESCRIBE(Forward, dnnl::prop_kind::forward_training, kLeftToRight, d.src, d.state,
+                         d.weights_layer, d.weights_iter, d.bias, d.dst, kNone);
+  }
+  static Backward::primitive_desc backward(const Descriptions& d, const Forward::primitive_desc& forward) {
+    return REEL_DESCRIBE_BACK(Backward, forward, dnnl::prop_kind::backward, kLeftToRight, d.src, d.state,
+                              d.weights_layer, d.weights_iter, d.bias, d.dst, kNone, d.src, d.state,
+                              d.weights_layer, d.weights_iter, d.bias, d.dst, kNone);
+  }
+};
+
 // A weight as the workload has it, beside the layout that the primitive wants.
 class Converted {
  public:
@@ -95,7 +110,7 @@ class Layer {
     const int64_t in = s.width(l), hidden = s.hidden;
     const memory::dims x{s.steps, s.batch, in}, h{s.steps, s.batch, hidden};
     const memory::dims wl{1, 1, in, s.gates, hidden}, wi{1, 1, hidden, s.gates, hidden},
-        b{1, 1, s.gates, hidden};
+        b{1, 1, s.biases(), hidden};
     using tag = memory::format_tag;
     const Descriptions d{dense(x, tag::tnc),
                          any(wl),
@@ -147,7 +162,7 @@ class Layer {
         {DNNL_ARG_DIFF_BIAS, add(d.bias, d.bias, weight(gradients, at.bias(l)))},
         {DNNL_ARG_SRC_ITER, state()},
         {DNNL_ARG_DIFF_SRC_ITER, state()}};
-    if (s.gates == 1) return;
+    if (s.gates != 4) return;
     forward_arguments_.insert({DNNL_ARG_SRC_ITER_C, state()});
     backward_arguments_.insert({{DNNL_ARG_SRC_ITER_C, state()}, {DNNL_ARG_DIFF_SRC_ITER_C, state()}});
   }
@@ -262,6 +277,7 @@ class DnnlStepper : public Stepper {
 
 std::unique_ptr<Stepper> dnnl_recurrent(const RecurrentSizes& sizes, const Weights& weights) {
   if (sizes.gates == 4) return std::make_unique<DnnlStepper<LstmKind>>(sizes, weights, num_threads());
+  if (sizes.gates == 3) return std::make_unique<DnnlStepper<GruKind>>(sizes, weights, num_threads());
   return std::make_unique<DnnlStepper<RnnKind>>(sizes, weights, num_threads());
 }
 

@@ -199,15 +199,6 @@ class HandLstm : public Stepper {
               table_.data() + columns.begin, gates_);
   }
 
-  static void transpose(const float* from, int64_t rows, int64_t columns, int64_t ld, float* to,
-                        int64_t ldt) {
-    for (int64_t r = 0; r < rows; r += 16) {
-      for (int64_t c = 0; c < columns; ++c) {
-        for (int64_t i = r; i < std::min(rows, r + 16); ++i) to[c * ldt + i] = from[i * ld + c];
-      }
-    }
-  }
-
   void forward(const Member& me, int64_t l) {
     Layer& own = layer(l);
     const auto m = static_cast<size_t>(me.index);

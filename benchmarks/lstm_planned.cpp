@@ -62,23 +62,31 @@ class Equations : public Model {
  public:
   using Model::Model;
 
- private:
-  Tensor loss(const Tensor& ids, const Tensor& targets) override {
-    Tensors x;  // what the layer reads, step by step
+ protected:
+  Tensor loss(const Tensor& ids, const Tensor& targets) override { return loss_of(input(ids), targets); }
+
+  // What the first layer takes from its input, step by step: W x.
+  Tensors input(const Tensor& ids) const {
+    Tensors x;
     const Tensor table = transpose(weight(at_.ih(0)), 0, 1);
     for (int64_t t = 0; t < ids.size(0); ++t) {
       const Tensor now = select(ids, 0, t);
       x.push_back(sizes_.embedding > 0 ? matmul(embedding(weight(0), now), table) : embedding(table, now));
     }
+    return x;
+  }
+
+  Tensor loss_of(Tensors x, const Tensor& targets) const {
     for (int64_t layer = 0; layer < sizes_.layers; ++layer) {
       if (layer > 0) {
         for (Tensor& row : x) row = matmul(row, transpose(weight(at_.ih(layer)), 0, 1));
       }
-      sizes_.gates == 4 ? lstm(layer, x) : rnn(layer, x);
+      sizes_.gates == 4 ? lstm(layer, x) : sizes_.gates == 3 ? gru(layer, x) : rnn(layer, x);
     }
     return cross_entropy(output(stack(x, 0)), targets);
   }
 
+ private:
   // Replaces each step's W x by the layer's h.
   void lstm(int64_t layer, Tensors& x) const {
     const auto cell = once([&](const Tensors& in) -> Tensors {
@@ -95,6 +103,22 @@ class Equations : public Model {
     }
   }
 
+  void gru(int64_t layer, Tensors& x) const {
+    const auto cell = once([&](const Tensors& in) -> Tensors {
+      const int64_t h3 = 3 * sizes_.hidden;
+      const Tensor& h = in[1];
+      const Tensor b = slice(weight(at_.bias(layer)), 0, 0, h3);
+      const Tensor b_inside = slice(weight(at_.bias(layer)), 0, h3, h3 + sizes_.hidden);
+      const auto [xz, xr, xn] = split<3>(in[0] + b);
+      const auto [hz, hr, hn] = split<3>(matmul(h, transpose(weight(at_.hh(layer)), 0, 1)));
+      const Tensor z = sigmoid(xz + hz), r = sigmoid(xr + hr);
+      const Tensor n = tanh(xn + r * (hn + b_inside));
+      return {n + z * (h - n)};
+    });
+    Tensor h = zeros_state();
+    for (Tensor& step : x) step = h = cell({step, h})[0];
+  }
+
   void rnn(int64_t layer, Tensors& x) const {
     const auto cell = once([&](const Tensors& in) -> Tensors {
       const Tensor u = transpose(weight(at_.hh(layer)), 0, 1);
@@ -102,6 +126,19 @@ class Equations : public Model {
     });
     Tensor h = zeros_state();
     for (Tensor& step : x) step = h = cell({step, h})[0];
+  }
+};
+
+class Penalty : public Equations {
+ public:
+  using Equations::Equations;
+
+ private:
+  Tensor loss(const Tensor& ids, const Tensor& targets) override {
+    const Tensors x = input(ids);
+    const Tensor first = loss_of(x, targets);
+    const Tensor g = stack(grad({first * static_cast<double>(targets.numel())}, x), 0);
+    return first + 10 * mean(g * g);
   }
 };
 
@@ -219,6 +256,10 @@ class EagerStepper : public Stepper {
 
 std::unique_ptr<Stepper> planned_recurrent(const RecurrentSizes& sizes, const Weights& weights) {
   return std::make_unique<Equations>(sizes, weights);
+}
+
+std::unique_ptr<Stepper> planned_penalty(const RecurrentSizes& sizes, const Weights& weights) {
+  return std::make_unique<Penalty>(sizes, weights);
 }
 
 std::unique_ptr<Stepper> planned_one_hot(const RecurrentSizes& sizes, const Weights& weights) {

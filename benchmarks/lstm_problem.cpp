@@ -23,7 +23,7 @@ Weight uniform(std::string name, const Shape& shape, double bound, std::mt19937_
 
 int64_t RecurrentSizes::length(int64_t k) const {
   if (shortest == 0) return steps;
-  std::mt19937_64 bits(static_cast<uint64_t>(k % Batches::kPeriod) * 7919 + 17);
+  std::mt19937_64 bits(static_cast<uint64_t>(k % period) * 7919 + 17);
   return shortest + static_cast<int64_t>(bits() % static_cast<uint64_t>(steps - shortest + 1));
 }
 
@@ -59,7 +59,7 @@ Weights initial_weights(const RecurrentSizes& sizes) {
   std::mt19937_64 bits(42);
   const double bound = 1 / std::sqrt(static_cast<double>(sizes.hidden));
   const int64_t gates = sizes.gates * sizes.hidden;
-  const std::string cell = sizes.gates == 4 ? "lstm." : "rnn.";
+  const std::string cell = sizes.gates == 4 ? "lstm." : sizes.gates == 3 ? "gru." : "rnn.";
   Weights weights;
   if (sizes.embedding > 0) {
     weights.push_back(uniform("embedding.weight", {sizes.vocabulary, sizes.embedding}, 0.1, bits));
@@ -68,7 +68,7 @@ Weights initial_weights(const RecurrentSizes& sizes) {
     const std::string suffix = "_l" + std::to_string(layer);
     weights.push_back(uniform(cell + "weight_ih" + suffix, {gates, sizes.width(layer)}, bound, bits));
     weights.push_back(uniform(cell + "weight_hh" + suffix, {gates, sizes.hidden}, bound, bits));
-    weights.push_back(uniform(cell + "bias_ih" + suffix, {gates}, bound, bits));
+    weights.push_back(uniform(cell + "bias_ih" + suffix, {sizes.biases() * sizes.hidden}, bound, bits));
   }
   weights.push_back(uniform("output.weight", {sizes.vocabulary, sizes.hidden}, bound, bits));
   weights.push_back(uniform("output.bias", {sizes.vocabulary}, bound, bits));
@@ -81,6 +81,16 @@ Weights zeros_like(const Weights& weights) {
   return zeros;
 }
 
+namespace {
+
+using Make = std::unique_ptr<Stepper> (*)(const RecurrentSizes&, const Weights&);
+
+void add_variant(Workload& workload, const RecurrentSizes& sizes, std::string name, Make make) {
+  workload.variants.push_back({std::move(name), [sizes, make](const Weights& w) { return make(sizes, w); }});
+}
+
+}  // namespace
+
 Workload recurrent_workload(std::string name, std::string description, const RecurrentSizes& sizes) {
   Workload workload;
   workload.name = std::move(name);
@@ -92,18 +102,29 @@ Workload recurrent_workload(std::string name, std::string description, const Rec
     workload.tokens = [sizes](int64_t k) { return static_cast<double>(sizes.length(k) * sizes.batch); };
   }
   workload.weights = [sizes] { return initial_weights(sizes); };
-  const auto add = [&](std::string variant, auto make) {
-    workload.variants.push_back(
-        {std::move(variant), [sizes, make](const Weights& w) { return make(sizes, w); }});
+  const auto add = [&](std::string variant, Make make) {
+    add_variant(workload, sizes, std::move(variant), make);
   };
   add("planned", planned_recurrent);
   if (sizes.layers > 1) workload.variants.push_back(in_bf16(workload.variants.front()));
-  if (sizes.embedding == 0) add("one_hot", planned_one_hot);
+  if (sizes.embedding == 0 && sizes.gates != 3) add("one_hot", planned_one_hot);
   if (lstm && sizes.layers == 1) add("separate", planned_separate);
   add("eager", [](const RecurrentSizes& s, const Weights& w) { return eager(planned_recurrent(s, w)); });
-  add("hand", lstm ? hand_lstm : hand_rnn);
+  add("hand", lstm ? hand_lstm : sizes.gates == 3 ? hand_gru : hand_rnn);
   if (lstm && sizes.layers > 1 && bf16_is_fast()) add("hand-bf16", hand_lstm_bf16);
   if (sizes.shortest == 0) add("dnnl", dnnl_recurrent);
+  return workload;
+}
+
+Workload penalty_workload(std::string name, std::string description, const RecurrentSizes& sizes) {
+  Workload workload;
+  workload.name = std::move(name);
+  workload.description = std::move(description);
+  workload.weights = [sizes] { return initial_weights(sizes); };
+  add_variant(workload, sizes, "planned", planned_penalty);
+  add_variant(workload, sizes, "eager",
+              [](const RecurrentSizes& s, const Weights& w) { return eager(planned_penalty(s, w)); });
+  add_variant(workload, sizes, "first-order", planned_recurrent);
   return workload;
 }
 

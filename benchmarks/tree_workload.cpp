@@ -16,13 +16,16 @@ struct Model : nn::Module {
         output({this, "output"}, s.hidden, s.classes) {}
 
   // The mean cross-entropy of the roots' classes.
-  Tensor loss(int64_t k) const {
+  Tensor loss(int64_t k) const { return loss_with(cell, k); }
+
+  template <class Cell>
+  Tensor loss_with(const Cell& one, int64_t k) const {
     const Forest f = forest(sizes, k);
     Tensors x(f.tree.size());
     for (size_t n = 0; n < x.size(); ++n) {
       if (f.words[n] >= 0) x[n] = words(Tensor::from(std::vector<int64_t>{f.words[n]}, {1}));
     }
-    const std::vector<nn::LSTMState> states = nn::walk(cell, f.tree, x);
+    const std::vector<nn::LSTMState> states = nn::walk(one, f.tree, x);
     Tensors roots;
     for (int64_t root : f.roots) roots.push_back(states[static_cast<size_t>(root)].h);
     return cross_entropy(output(concat(roots, 0)), Tensor::from(f.labels, {sizes.trees}));
@@ -32,6 +35,36 @@ struct Model : nn::Module {
   nn::Embedding words;
   nn::TreeLSTMCell cell;
   nn::Linear output;
+};
+
+// The cell's equations without a template (reel::once): every op of every node is recorded.
+struct PlainCell {
+  using State = nn::LSTMState;
+  const nn::TreeLSTMCell& weights;
+
+  State operator()(const Tensor& x, const std::vector<State>& children) const {
+    return children.empty() ? leaf(x) : inner(children[0], children[1]);
+  }
+  State leaf(const Tensor& x) const {
+    const int64_t h3 = 3 * weights.hidden_size();
+    const auto [i, o, u] =
+        split<3>(matmul(x, transpose(weights.weight_ih, 0, 1)) + slice(weights.bias, 0, 0, h3));
+    return state(sigmoid(i) * tanh(u), o);
+  }
+  State inner(const State& left, const State& right) const {
+    const int64_t h = weights.hidden_size();
+    const Tensor all = matmul(concat({left.h, right.h}, -1), transpose(weights.weight_hh, 0, 1));
+    const auto [i, o, u] = split<3>(slice(all, -1, 0, 3 * h) + slice(weights.bias, 0, 0, 3 * h));
+    const Tensor b = slice(weights.bias, 0, 3 * h, 4 * h);
+    const Tensor f = sigmoid(slice(all, -1, 3 * h, 4 * h) + b), g = sigmoid(slice(all, -1, 4 * h, 5 * h) + b);
+    return state(sigmoid(i) * tanh(u) + f * left.c + g * right.c, o);
+  }
+  static State state(const Tensor& c, const Tensor& o) { return {.h = sigmoid(o) * tanh(c), .c = c}; }
+};
+
+struct PerOp : Model {
+  using Model::Model;
+  Tensor loss(int64_t k) const { return loss_with(PlainCell{cell}, k); }
 };
 
 int64_t below(std::mt19937_64& random, int64_t n) {
@@ -73,6 +106,9 @@ Workload tree_workload(const TreeSizes& s) {
   };
   w.weights = [s] { return initial_weights<Model>(s); };
   w.variants = engine_variants<Model>(s);
+  w.variants.push_back({"planned-per-op", [s](const Weights& weights) -> std::unique_ptr<Stepper> {
+                          return std::make_unique<ModelStepper<PerOp>>(s, weights, false);
+                        }});
   w.variants.push_back({"hand", [s](const Weights& weights) { return hand_tree(s, weights); }});
   return w;
 }

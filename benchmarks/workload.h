@@ -49,7 +49,11 @@ struct Workload {
   std::vector<Variant> variants;
 };
 
-// W1 to W9, in order.
+// W1 to W9, in order, W2-GRU and W2-penalty among them.
 const std::vector<Workload>& workloads();
+
+// One-layer LSTMs "length-10" to "length-10000", and "depth-1" to "depth-16" layers at 50 steps: how the cost
+// of a step grows.
+const std::vector<Workload>& sweeps();
 
 }  // namespace reel::bench

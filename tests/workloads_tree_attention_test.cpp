@@ -64,6 +64,7 @@ void compare(const Workload& w, const std::string& name, double bound = 3e-4, do
 TEST_CASE("workloads: Tree-LSTM by hand equals the engine's") {
   const Workload w = tree_workload({.hidden = 21, .trees = 5, .least = 1, .most = 9, .words = 30});
   compare(w, "hand");
+  compare(w, "planned-per-op");
   compare(w, "eager");
 }
 

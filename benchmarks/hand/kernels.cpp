@@ -1,5 +1,6 @@
 #include "benchmarks/hand/kernels.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -111,6 +112,50 @@ void LstmRowBack(float* act, const float* c, const float* c0, const float* dh, f
     put(2, hn::Mul(hn::Mul(dcj, i), hn::NegMulAdd(g, g, one)));
     put(3, hn::Mul(hn::Mul(dhj, t), hn::NegMulAdd(o, o, o)));
     store(d, hn::Mul(dcj, f), dc + j, count);
+  });
+}
+
+void GruRow(const float* x, const float* r, const float* b, const float* h0, float* gates, float* candidate,
+            float* h, int64_t n) {
+  const D d;
+  for_vectors(n, [&](int64_t j, int64_t count) HWY_ATTR {
+    const auto from_x = [&](int64_t gate) HWY_ATTR {
+      return hn::Add(load(d, x + gate * n + j, count), load(d, b + gate * n + j, count));
+    };
+    const auto from_h = [&](int64_t gate)
+                            HWY_ATTR { return r ? load(d, r + gate * n + j, count) : hn::Zero(d); };
+    const V z = sigmoid(d, hn::Add(from_x(0), from_h(0))), reset = sigmoid(d, hn::Add(from_x(1), from_h(1)));
+    const V u = hn::Add(from_h(2), load(d, b + 3 * n + j, count));
+    const V c = tanh(d, hn::MulAdd(reset, u, from_x(2)));
+    store(d, z, gates + j, count);
+    store(d, reset, gates + n + j, count);
+    store(d, u, gates + 2 * n + j, count);
+    store(d, c, candidate + j, count);
+    store(d, hn::MulAdd(z, hn::Sub(h0 ? load(d, h0 + j, count) : hn::Zero(d), c), c), h + j, count);
+  });
+}
+
+void GruRowBack(float* gates, const float* candidate, const float* h0, const float* dh, float* carry,
+                float* sum, float* sum_u, int64_t n) {
+  const D d;
+  const V one = hn::Set(d, 1.f);
+  for_vectors(n, [&](int64_t j, int64_t count) HWY_ATTR {
+    const V z = load(d, gates + j, count), reset = load(d, gates + n + j, count);
+    const V u = load(d, gates + 2 * n + j, count), c = load(d, candidate + j, count);
+    const V up = hn::Add(load(d, dh + j, count), load(d, carry + j, count));
+    const V before = h0 ? load(d, h0 + j, count) : hn::Zero(d);
+    const V dz = hn::Mul(hn::Mul(up, hn::Sub(before, c)), hn::NegMulAdd(z, z, z));
+    const V dc = hn::Mul(hn::Mul(up, hn::Sub(one, z)), hn::NegMulAdd(c, c, one));
+    const V dr = hn::Mul(hn::Mul(dc, u), hn::NegMulAdd(reset, reset, reset)), du = hn::Mul(dc, reset);
+    const auto add = [&](V v, float* to) HWY_ATTR { store(d, hn::Add(load(d, to, count), v), to, count); };
+    store(d, dz, gates + j, count);
+    store(d, dr, gates + n + j, count);
+    store(d, du, gates + 2 * n + j, count);
+    add(dz, sum + j);
+    add(dr, sum + n + j);
+    add(dc, sum + 2 * n + j);
+    add(du, sum_u + j);
+    store(d, hn::Mul(up, z), carry + j, count);
   });
 }
 
@@ -243,6 +288,8 @@ namespace reel::bench::hand {
 
 HWY_EXPORT(LstmRow);
 HWY_EXPORT(LstmRowBack);
+HWY_EXPORT(GruRow);
+HWY_EXPORT(GruRowBack);
 HWY_EXPORT(CrossEntropyRow);
 HWY_EXPORT(RnnRow);
 HWY_EXPORT(RnnRowBack);
@@ -257,6 +304,14 @@ void lstm_row_back(float* act, const float* c, const float* c0, const float* dh,
                    int64_t n) {
   HWY_DYNAMIC_DISPATCH(LstmRowBack)(act, c, c0, dh, dc, sum, n);
 }
+void gru_row(const float* x, const float* r, const float* b, const float* h0, float* gates, float* candidate,
+             float* h, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(GruRow)(x, r, b, h0, gates, candidate, h, n);
+}
+void gru_row_back(float* gates, const float* candidate, const float* h0, const float* dh, float* carry,
+                  float* sum, float* sum_u, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(GruRowBack)(gates, candidate, h0, dh, carry, sum, sum_u, n);
+}
 float cross_entropy_row(float* row, const float* b, float* db, int64_t n, int64_t target, float scale) {
   return HWY_DYNAMIC_DISPATCH(CrossEntropyRow)(row, b, db, n, target, scale);
 }
@@ -269,6 +324,13 @@ void rnn_row_back(const float* dh, const float* dz1, const float* w, int64_t ld,
   HWY_DYNAMIC_DISPATCH(RnnRowBack)(dh, dz1, w, ld, h, dz, n);
 }
 void add_row(float* to, const float* row, int64_t n) { HWY_DYNAMIC_DISPATCH(AddRow)(to, row, n); }
+void transpose(const float* from, int64_t rows, int64_t columns, int64_t ld, float* to, int64_t ldt) {
+  for (int64_t r = 0; r < rows; r += 16) {  // whole cache lines of `to`
+    for (int64_t c = 0; c < columns; ++c) {
+      for (int64_t i = r; i < std::min(rows, r + 16); ++i) to[c * ldt + i] = from[i * ld + c];
+    }
+  }
+}
 void narrow_row(const float* from, uint16_t* to, int64_t n) { HWY_DYNAMIC_DISPATCH(NarrowRow)(from, to, n); }
 
 }  // namespace reel::bench::hand

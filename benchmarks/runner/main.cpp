@@ -9,9 +9,11 @@
 #include <chrono>
 #include <filesystem>
 #include <optional>
+#include <set>
 
 #include "benchmarks/passes.h"
 #include "benchmarks/runner/contestant.h"
+#include "benchmarks/runner/elsewhere.h"
 #include "benchmarks/runner/peer.h"
 #include "benchmarks/runner/report.h"
 #include "core/error.h"
@@ -28,7 +30,8 @@ struct Settings {
   std::string json;
   bool peers = false, first = true;
   std::vector<std::string> peer_modes{"module", "composed", "hoisted", "batched", "scan"};
-  std::string first_step_of;  // "W3/planned/2": print how long a first step takes, and end
+  bool memory = false, sweep = false;
+  std::string first_step_of, peak_memory_of;  // "W3/planned/2": print that number, and end
 };
 
 bool chosen(const std::vector<std::string>& names, const std::string& name) {
@@ -52,64 +55,21 @@ double sum(const std::vector<double>& values) {
 // A contestant and what it has shown so far.
 struct Lane {
   std::unique_ptr<Contestant> contestant;
-  std::optional<double> first_ms;
+  std::optional<double> first_ms, peak_mb;
   int64_t steps = 0;            // a round
   bool elsewhere = false;       // a rival, whose first step is the first that is asked for
   std::vector<double> samples;  // the mean of each round's steps
 };
 
-// Calls of 0.3 s before anything is timed: a fresh process runs its first ones on all threads at the speed of
-// one.
-void warm_up(int threads) {
-  const auto machine = peak(threads);
-  const auto begin = std::chrono::steady_clock::now();
-  while (std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(300)) machine->run(1);
-}
-
-// In a process of its own, where nothing of this workload was planned but libraries are warm from another.
-double first_step(const std::string& what) {
-  const size_t a = what.find('/'), b = what.rfind('/');
-  if (a == std::string::npos || a == b) fail("--first-step-of '{}': want W3/planned/2", what);
-  const std::string name = what.substr(0, a), variant = what.substr(a + 1, b - a - 1);
-  const int threads = std::stoi(what.substr(b + 1));
-  warm_up(threads);
-  const auto find = [&](const Workload& workload, const std::string& wanted) -> std::unique_ptr<Contestant> {
-    for (const Variant& v : with_ablations(workload)) {
-      if (v.name == wanted) return contestant(workload, v, threads);
-    }
-    fail("{} has no variant '{}'", workload.name, wanted);
-  };
-  for (const Workload& other : workloads()) {
-    if (other.name == name || (other.name != "W1" && other.name != "W2")) continue;
-    if (name == "W9" && other.name == "W2") continue;  // the same structures
-    find(other, "planned")->run(3);
-    find(other, "hand")->run(3);
-  }
-  for (const Workload& workload : workloads()) {
-    if (workload.name == name) return find(workload, variant)->run(1).at(0);
-  }
-  fail("there is no workload '{}'", name);
-}
-
-std::optional<double> first_step_elsewhere(const std::string& what) {
-  const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
-  std::FILE* pipe = popen(fmt::format("'{}' --first-step-of {}", self, what).c_str(), "r");
-  if (!pipe) return {};
-  char line[64] = "";
-  const bool answered = std::fgets(line, sizeof line, pipe) != nullptr;
-  if (pclose(pipe) != 0 || !answered) return {};
-  return std::atof(line);
-}
-
 std::vector<Lane> lanes_of(const Settings& settings, const Workload& workload, int threads) {
   std::vector<Lane> lanes;
-  for (const Variant& variant : with_ablations(workload)) {
+  for (const Variant& variant : settings.sweep ? workload.variants : with_ablations(workload)) {
     const auto base = name_and_dtype(variant.name).first;
     if (!chosen(settings.variants, variant.name) && !chosen(settings.variants, base)) continue;
     Lane& lane = lanes.emplace_back();
-    if (settings.first) {
-      lane.first_ms = first_step_elsewhere(fmt::format("{}/{}/{}", workload.name, variant.name, threads));
-    }
+    const std::string name = name_of(workload.name, variant.name, threads);
+    if (settings.first) lane.first_ms = elsewhere("--first-step-of", name);
+    if (settings.memory) lane.peak_mb = elsewhere("--peak-memory-of", name);
     lane.contestant = contestant(workload, variant, threads);
   }
   if (settings.peers) {
@@ -169,19 +129,34 @@ std::vector<Row> measure(const Settings& settings, const Workload& workload, int
     const bool is_peak = lane.contestant->variant == "peak";
     rows.push_back({workload.name, lane.contestant->variant, lane.contestant->dtype, threads, ms,
                     quantile(lane.samples, 0.1), quantile(lane.samples, 0.9),
-                    static_cast<int64_t>(lane.samples.size()), lane.first_ms,
+                    static_cast<int64_t>(lane.samples.size()), lane.first_ms, lane.peak_mb,
                     is_peak ? 1e3 / ms : workload.flops * 1e-6 / ms});
   }
   return rows;
 }
 
+const std::vector<Workload>& measured(const Settings& settings) {
+  return settings.sweep ? sweeps() : workloads();
+}
+
 void check_names(const Settings& settings) {
   std::vector<std::string> names;
-  for (const Workload& workload : workloads()) names.push_back(workload.name);
+  for (const Workload& workload : measured(settings)) names.push_back(workload.name);
   for (const std::string& name : settings.only) {
     if (!chosen(names, name))
       throw CLI::ValidationError("--only",
                                  fmt::format("there is no '{}', but {}", name, fmt::join(names, ", ")));
+  }
+  std::set<std::string> variants;
+  for (const Workload& workload : measured(settings)) {
+    for (const Variant& v : with_ablations(workload)) {
+      variants.insert({v.name, name_and_dtype(v.name).first});
+    }
+  }
+  for (const std::string& name : settings.variants) {
+    if (!variants.contains(name))
+      throw CLI::ValidationError("--variants",
+                                 fmt::format("there is no '{}', but {}", name, fmt::join(variants, ", ")));
   }
 }
 
@@ -208,7 +183,10 @@ int run(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   app.add_flag("--first,!--no-first", settings.first, "measure first steps, each in a process of its own");
+  app.add_flag("--memory", settings.memory, "measure the peak of memory, in a process of its own each");
+  app.add_flag("--sweep", settings.sweep, "instead of the workloads: LSTMs of growing length and depth");
   app.add_option("--first-step-of", settings.first_step_of)->group("");
+  app.add_option("--peak-memory-of", settings.peak_memory_of)->group("");
   try {
     app.parse(argc, argv);
     check_names(settings);
@@ -219,8 +197,12 @@ int run(int argc, char** argv) {
     fmt::print("{:.6f}\n", first_step(settings.first_step_of));
     return 0;
   }
+  if (!settings.peak_memory_of.empty()) {
+    fmt::print("{:.3f}\n", peak_memory(settings.peak_memory_of));
+    return 0;
+  }
   std::vector<Row> rows;
-  for (const Workload& workload : workloads()) {
+  for (const Workload& workload : measured(settings)) {
     if (!chosen(settings.only, workload.name)) continue;
     for (int threads : settings.threads) {
       const std::vector<Row> more = measure(settings, workload, threads);

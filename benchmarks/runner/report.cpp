@@ -18,7 +18,7 @@ double yardstick(const std::vector<Row>& rows, const Row& row) {
   double best = 0;
   for (const Row& other : rows) {
     if (!same_run(row, other) || other.dtype != "f32") continue;
-    if (other.variant != "hand" && other.variant != "dnnl") continue;
+    if (other.variant != "hand" && other.variant != "dnnl" && other.variant != "first-order") continue;
     if (best == 0 || other.ms < best) best = other.ms;
   }
   return best;
@@ -29,6 +29,17 @@ double peak_of(const std::vector<Row>& rows, const Row& row) {
     if (same_run(row, other) && other.variant == "peak") return other.gflops;
   }
   return 0;
+}
+
+// "123.4 MB, 1.05 x hand"
+std::string memory(const std::vector<Row>& rows, const Row& row) {
+  if (!row.peak_mb) return "";
+  std::string text = fmt::format(" {:.1f} MB", *row.peak_mb);
+  for (const Row& other : rows) {
+    if (!same_run(row, other) || other.variant != "hand" || other.dtype != "f32" || !other.peak_mb) continue;
+    text += fmt::format(", {:.3f} x hand", *row.peak_mb / *other.peak_mb);
+  }
+  return text;
 }
 
 std::string or_dash(double value, const char* format) {
@@ -52,12 +63,12 @@ std::string table(const std::vector<Row>& rows) {
     const double yard = yardstick(rows, row), peak = peak_of(rows, row);
     const bool is_peak = row.variant == "peak";
     text +=
-        fmt::format("  {:<18} {:>7} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>9}\n", row.variant, row.dtype,
+        fmt::format("  {:<18} {:>7} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7} {:>9}{}\n", row.variant, row.dtype,
                     is_peak ? "" : milliseconds(row.ms), is_peak ? "" : milliseconds(row.low),
                     is_peak ? "" : milliseconds(row.high),
                     is_peak || yard == 0 ? "-" : fmt::format("{:.3f}", row.ms / yard),
                     or_dash(row.gflops, "{:.1f}"), or_dash(peak > 0 ? 100 * row.gflops / peak : 0, "{:.0f}"),
-                    row.first_ms ? milliseconds(*row.first_ms) : "-");
+                    row.first_ms ? milliseconds(*row.first_ms) : "-", memory(rows, row));
   }
   return text;
 }
@@ -82,6 +93,7 @@ void write_json(const std::vector<Row>& rows, const std::string& path) {
                                 {"threads", row.threads},   {"ms", row.ms},           {"low", row.low},
                                 {"high", row.high},         {"rounds", row.rounds},   {"first_ms", nullptr}};
     if (row.first_ms) json["first_ms"] = *row.first_ms;
+    if (row.peak_mb) json["peak_mb"] = *row.peak_mb;
     if (row.gflops > 0) json["gflops"] = row.gflops;
     file << json.dump() << '\n';
   }
