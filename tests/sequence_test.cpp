@@ -17,12 +17,19 @@ namespace {
 // Memory starts as NaNs, so that a value read too early or too late shows.
 [[maybe_unused]] const int poisoned = ::setenv("REEL_POISON", "1", 1);
 
-const char* const kPlans[] = {"",           "-prune",
-                              "-batch",     "-recur",
-                              "-split",     "-accumulate",
-                              "-fuse",      "-place",
-                              "none",       "-batch,-accumulate",
-                              "none,batch", "none,accumulate,place"};
+const char* const kPlans[] = {"",
+                              "-prune",
+                              "-batch",
+                              "-recur",
+                              "-split",
+                              "-recompute",
+                              "-accumulate",
+                              "-fuse",
+                              "-place",
+                              "none",
+                              "-batch,-accumulate",
+                              "none,batch",
+                              "none,accumulate,place"};
 
 // The largest difference, relative to each value's largest element.
 double distance(const Rows& a, const Rows& b) {

@@ -120,7 +120,7 @@ bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const 
 
 struct Passes {
   bool prune = true, commute = true, batch = true, recur = true, accumulate = true, fuse = true, pack = true,
-       place = true, split = true;
+       place = true, split = true, recompute = true;
   uint64_t bits() const;
 };
 // Those that are on: all but the ones that REEL_PLAN=-fuse,-batch or set_plan_passes() switched off.

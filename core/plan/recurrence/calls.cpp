@@ -86,9 +86,10 @@ Schedule Calls::schedule() const {
 }
 
 const Cut& cut_template(const Body& body, const Calls& calls, bool differentiated) {
-  using Key = std::tuple<const Body*, std::vector<bool>, std::vector<bool>, bool>;
+  using Key = std::tuple<const Body*, std::vector<bool>, std::vector<bool>, bool, bool>;
   static thread_local std::map<Key, Cut> known;  // bodies outlive everything that was recorded with them
-  const auto [at, fresh] = known.try_emplace({&body, calls.reads, calls.states, differentiated});
+  const auto [at, fresh] =
+      known.try_emplace({&body, calls.reads, calls.states, differentiated, passes().recompute});
   Cut& cut = at->second;
   if (!fresh) return cut;
   cut.recurrence = nullptr;

@@ -3,6 +3,7 @@
 // batch of them, a forest. It is planned once, however long the sequence and whatever the trees.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <span>
@@ -49,7 +50,8 @@ struct Recurrence {
   struct Compiled;
   mutable std::vector<std::unique_ptr<Gradient>> gradients;  // by which cotangents there are
   mutable std::vector<std::unique_ptr<Compiled>> compiled;   // by how many rows a level has at most
-  mutable std::optional<const Recurrence*> kept;             // with what its gradient needs; null: impossible
+  // With what its gradient needs, when some of that is made again, and when not; null: impossible.
+  mutable std::array<std::optional<const Recurrence*>, 2> kept;
 
   size_t shared() const { return body.graph.leaves.size() - rows - reads; }
   bool total(size_t output) const { return totals[output]; }

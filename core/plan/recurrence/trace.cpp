@@ -113,9 +113,18 @@ class Tracing {
     }
   }
 
-  // Values of the forward pass that are not kept but made again.
+  // Values of the forward pass that are not kept but made again: other ways to read one, what all rows share,
+  // and (recompute) what is made of an output that is there anyway, element by element.
   bool again(const Node* n, Id id) const {
-    return n->op->view || shared_[graph().node_of(id)] || n->dtype != r_.dtype();
+    return n->op->view || shared_[graph().node_of(id)] || n->dtype != r_.dtype() ||
+           (passes().recompute && of_an_output(id));
+  }
+  bool of_an_output(Id id) const {
+    const GraphNode& n = graph().node(id);
+    const auto own = r_.body.outputs.begin() + static_cast<ptrdiff_t>(r_.own);
+    return n.op->kind == Kind::pointwise && n.inputs == 1 &&
+           std::find(r_.body.outputs.begin(), own, id) == own &&
+           std::find(r_.body.outputs.begin(), own, graph().in(n)[0]) != own;
   }
 
   // A node of the gradient that the forward pass has made as well is that one.
@@ -289,8 +298,9 @@ bool Gradient::read_outside(Id id) const {
 }
 
 const Recurrence* with_kept(const Recurrence& plain) {
-  if (plain.kept) return *plain.kept;
-  plain.kept = nullptr;
+  auto& kept = plain.kept[passes().recompute ? 0 : 1];
+  if (kept) return *kept;
+  kept = nullptr;
   Gradient::Key key{std::vector<bool>(plain.own, true), std::vector<int64_t>(plain.own, 1), {}};
   for (size_t k = 0; k < plain.body.graph.leaves.size(); ++k) {
     if (k < plain.rows || k >= plain.body.arguments) key.needs.push_back(plain.body.leaf_grads[k]);
@@ -314,8 +324,8 @@ const Recurrence* with_kept(const Recurrence& plain) {
     if (!r) return nullptr;
     gradient = Tracing(*r, key).run();
   }
-  if (gradient->inner) plain.kept = r;
-  return *plain.kept;
+  if (gradient->inner) kept = r;
+  return *kept;
 }
 
 }  // namespace reel::plan
