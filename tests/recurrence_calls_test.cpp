@@ -167,6 +167,125 @@ TEST_CASE("recurrence: values looked at midway, gradients of gradients, added up
       false);
 }
 
+TEST_CASE("recurrence: inputs, states and weights that are views") {
+  for (const int64_t batch : {1, 3}) {
+    same([=](Numbers& n) {
+      const Tensor wide = n.parameter({5, 7}), high = n.parameter({4, 4}), first = n.parameter({1, 4}),
+                   b = n.parameter({});
+      const Tensor w = slice(wide, 1, 2, 6), v = transpose(high, 0, 1), bias = broadcast_to(b, {4});
+      const Tensor all = n.parameter({batch, 40});
+      std::vector<Tensors> x;
+      for (int64_t t = 0; t < 4; ++t) x.push_back({slice(all, 1, 5 * t, 5 * t + 5), slice(all, 1, 30, 34)});
+      const Tensor begin = broadcast_to(first, {batch, 4});
+      return ending(chain(
+          [=](const Tensors& in) -> Tensors {
+            return {tanh(matmul(in[0], w) + matmul(in[2], v) + bias + in[1]), in[3] + tanh(in[2]) * in[1]};
+          },
+          {begin, begin}, x));
+    });
+  }
+}
+
+TEST_CASE("recurrence: layers, an encoder's states as rows of a decoder") {
+  same([](Numbers& n) {
+    const Tensor w = n.parameter({3, 3}), v = n.parameter({3, 3});
+    const Once first = once([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[0], w) + in[1])}; });
+    const Once second = once([=](const Tensors& in) -> Tensors {
+      return {sigmoid(matmul(in[1], v) + in[0]), matmul(in[1], w)};
+    });
+    const Once decoder = once([=](const Tensors& in) -> Tensors {
+      const Tensor a = softmax(sum(tanh(unsqueeze(matmul(in[2], w), 1) + in[1]), -1), -1);
+      return {tanh(sum(unsqueeze(a, -1) * in[1], 1) + in[0] + in[2]), a};
+    });
+    Tensor h = zeros({2, 3}), g = h, loss = zeros({});
+    Tensors memory;
+    for (int t = 0; t < 5; ++t) {
+      h = first({n.parameter({2, 3}), h})[0];
+      const Tensors out = second({h, g});
+      g = out[0];
+      if (t == 1) loss = loss + sum(square(out[1]));
+      memory.push_back(g);
+    }
+    const Tensor keys = stack(memory, 1);
+    Tensors values{loss};
+    for (int t = 0; t < 3; ++t) {
+      const Tensors out = decoder({n.constant({2, 3}), keys, g});
+      g = out[0];
+      values.push_back(out[1]);
+    }
+    values[0] = loss + sum(square(g));
+    return values;
+  });
+}
+
+TEST_CASE("recurrence: only some of the states are asked for") {
+  for (const int middle : {0, 2, 4}) {
+    same(
+        [=](Numbers& n) {
+          const Tensor w = n.parameter({1, 1}), v = n.parameter({1, 2});
+          const Once cell = once([=](const Tensors& in) -> Tensors {
+            const Tensor h = tanh(matmul(in[0], w) + in[1] * in[1]);
+            return {h, matmul(h, v), in[2] - h * w};
+          });
+          Tensor h = n.parameter({1, 1}), c = h;
+          Tensors values{zeros({})};
+          for (int t = 0; t < 5; ++t) {
+            const Tensors out = cell({n.parameter({1, 1}), h, c});
+            h = out[0];
+            c = out[2];
+            if (t == middle) values = {sum(square(out[1])) + sum(c), h};
+          }
+          return values;
+        },
+        middle > 0);
+  }
+}
+
+TEST_CASE("recurrence: steps of training, with trees of another shape each") {
+  same(
+      [](Numbers& n) {
+        Tensor w = n.parameter({3, 3}), v = n.parameter({3, 3});
+        const Once cell = once([&](const Tensors& in) -> Tensors {
+          return {tanh(matmul(in[0], w) + matmul(in[1], v) + in[2]), in[0] + in[1]};
+        });
+        Tensors values{zeros({})};
+        for (int step = 0; step < 4; ++step) {
+          if (step == 2) v.requires_grad_(false);
+          if (step == 3) v.requires_grad_();
+          Tensors h{n.constant({2, 3}), n.constant({2, 3}), n.constant({2, 3})};
+          for (int k = 0; k < 6; ++k) {
+            const Tensors out =
+                cell({h[n.random() % h.size()], h[n.random() % h.size()], n.constant({2, 3})});
+            h[n.random() % h.size()] = out[0];
+            h.push_back(out[1]);
+          }
+          const Tensor loss = sum(square(h[0] + h[1] + h[2] + h.back()));
+          values.push_back(loss);
+          if (loss.requires_grad()) loss.backward();
+          for (Tensor* p : {&w, &v}) {
+            if (p->grad().defined()) p->assign(*p - p->grad() * 0.05);
+          }
+          values.push_back(w * 1.0);
+        }
+        values[0] = sum(square(w)) + sum(square(v));
+        return values;
+      },
+      false);
+}
+
+TEST_CASE("recurrence: a penalty on the gradient") {
+  same([](Numbers& n) {
+    const Tensor w = n.parameter({3, 3}), v = n.parameter({3, 2});
+    Tensors values = ending(chain(
+        [=](const Tensors& in) -> Tensors {
+          return {tanh(matmul(in[0], w) + in[1]), matmul(in[1], v)};
+        },
+        {n.parameter({2, 3})}, steps(n, 4, {2, 3})));
+    values[0] = values[0] + sum(square(grad(values[0], w)));
+    return values;
+  });
+}
+
 TEST_CASE("recurrence: an id out of range in the middle") {
   for (const int threads : {1, 2, 4}) {
     set_num_threads(threads);
