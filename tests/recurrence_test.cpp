@@ -123,47 +123,74 @@ TEST_CASE("recurrence: constants and parameters beside the rows") {
 }
 
 TEST_CASE("recurrence: rows of other ranks, attention, softmax and norms") {
-  same([](Numbers& n) {
-    const Tensor memory = n.parameter({2, 4, 3}), w = n.parameter({3, 3}), v = n.parameter({3}),
-                 g = n.parameter({3}), b = n.parameter({3});
-    std::vector<Tensors> x;
-    for (int t = 0; t < 4; ++t) x.push_back({n.parameter({2, 3}), memory});
-    return ending(chain(
-        [=](const Tensors& in) -> Tensors {
-          const Tensor q = unsqueeze(matmul(in[2], w), 1);
-          const Tensor a = softmax(sum(tanh(q + in[1]) * v, -1), -1);
-          const Tensor context = sum(unsqueeze(a, -1) * in[1], 1);
-          return {tanh(layer_norm(in[0] + context, g, b) + matmul(in[2], w)), a};
-        },
-        {n.parameter({2, 3})}, x));
-  });
-  same([](Numbers& n) {
-    const Tensor w = n.parameter({3, 3});
-    std::vector<Tensors> x;
-    for (int t = 0; t < 4; ++t) x.push_back({n.parameter({2}), n.parameter({2, 3, 2, 1})});
-    return ending(chain(
-        [=](const Tensors& in) -> Tensors {
-          const Tensor s = sum(reshape(in[1], {2, 3, 2}), -1);
-          return {tanh(matmul(in[2], w) * unsqueeze(in[0], 1) + s),
-                  mean(in[2], {1}, true) + logsumexp(s, 1, true), amax(in[2], {1}, true)};
-        },
-        {n.parameter({2, 3})}, x));
-  });
+  for (const int64_t batch : {2, 70}) {
+    same([=](Numbers& n) {
+      const Tensor memory = n.parameter({batch, 4, 3}), w = n.parameter({3, 3}), v = n.parameter({3}),
+                   g = n.parameter({3}), b = n.parameter({3});
+      std::vector<Tensors> x;
+      for (int t = 0; t < 6; ++t) x.push_back({n.parameter({batch, 3}), memory});
+      return ending(chain(
+          [=](const Tensors& in) -> Tensors {
+            const Tensor q = unsqueeze(matmul(in[2], w), 1);
+            const Tensor a = softmax(sum(tanh(q + in[1]) * v, -1), -1);
+            const Tensor context = sum(unsqueeze(a, -1) * in[1], 1);
+            return {tanh(layer_norm(in[0] + context, g, b) + matmul(in[2], w)), a};
+          },
+          {n.parameter({batch, 3})}, x));
+    });
+    same([=](Numbers& n) {
+      const Tensor w = n.parameter({3, 3});
+      std::vector<Tensors> x;
+      for (int t = 0; t < 6; ++t) x.push_back({n.parameter({batch}), n.parameter({batch, 3, 2, 1})});
+      return ending(chain(
+          [=](const Tensors& in) -> Tensors {
+            const Tensor s = sum(reshape(in[1], {batch, 3, 2}), -1);
+            return {tanh(matmul(in[2], w) * unsqueeze(in[0], 1) + s),
+                    mean(in[2], {1}, true) + logsumexp(s, 1, true), amax(in[2], {1}, true)};
+          },
+          {n.parameter({batch, 3})}, x));
+    });
+  }
 }
 
-TEST_CASE("recurrence: look-ups, masks") {
-  same([](Numbers& n) {
-    const Tensor table = n.parameter({5, 3}), w = n.parameter({3, 3});
-    std::vector<Tensors> x;
-    for (int t = 0; t < 5; ++t) x.push_back({n.ids({2}, 5), less(n.constant({2, 1}), 0.2)});
-    return ending(chain(
-        [=](const Tensors& in) -> Tensors {
-          const Tensor h = tanh(embedding(table, in[0]) + matmul(in[2], w));
-          return {where(in[1], h, in[2]), h};
-        },
-        {n.parameter({2, 3})}, x));
-  });
+TEST_CASE("recurrence: look-ups before the levels and in them, masks, joined columns") {
+  for (const int64_t batch : {2, 70}) {
+    same([=](Numbers& n) {
+      const Tensor table = n.parameter({5, 3}), w = n.parameter({6, 3}), ones = full({3, 1}, 1);
+      std::vector<Tensors> x;
+      for (int t = 0; t < 6; ++t) x.push_back({n.ids({batch}, 5), less(n.constant({batch, 1}), 0.2)});
+      return ending(chain(
+          [=](const Tensors& in) -> Tensors {
+            const Tensor row = embedding(table, in[0]);
+            const Tensor h = tanh(row + matmul(concat({row * in[2], in[2]}, 1), w));
+            const Tensor found =
+                embedding(table, to(reshape(abs(slice(h, 1, 1, 2)) * 4.0, {batch}), DType::i64));
+            return {where(in[1], h + found * 0.2, in[2]), matmul(h, ones)};
+          },
+          {n.parameter({batch, 3})}, x));
+    });
+  }
 }
+
+TEST_CASE("recurrence: whatever is done to rows by themselves") {
+  for (const int64_t batch : {2, 5}) {
+    same(
+        [=](Numbers& n) {
+          const Tensor w = n.parameter({4, 4});
+          return ending(chain(
+              [=](const Tensors& in) -> Tensors {
+                const auto parts = split<2>(matmul(in[1], w));
+                const Tensor m = matmul(unsqueeze(parts[0], 2), unsqueeze(parts[1], 1));  // [batch, 2, 2]
+                const Tensor y = reshape(m, {batch, 4});
+                return {tanh(in[0] + cumsum(y, 1) * 0.3 + var(in[1], {1}, 0, true)), log_softmax(y, 1),
+                        stack({parts[0], parts[1]}, 2).size(2) == 2 ? roll(y, 1, 1) : y};
+              },
+              {n.parameter({batch, 4})}, steps(n, 4, {batch, 4})));
+        },
+        false);
+  }
+}
+
 TEST_CASE("recurrence: along the rows nothing is joined") {
   same(
       [](Numbers& n) {
