@@ -286,6 +286,34 @@ TEST_CASE("recurrence: a penalty on the gradient") {
   });
 }
 
+TEST_CASE("recurrence: no rows, one step, two steps, more templates than classes") {
+  for (const int64_t batch : {0, 2}) {
+    for (const int time : {1, 2}) {
+      same(
+          [=](Numbers& n) {
+            const Tensor w = n.parameter({3, 3});
+            Tensors values =
+                chain([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[0], w) + in[1])}; },
+                      {n.parameter({batch, 3})}, steps(n, time, {batch, 3}));
+            values[0] = sum(square(values[1])) + sum(w);
+            return values;
+          },
+          batch > 0 && time == 2);
+    }
+  }
+  same([](Numbers& n) {
+    Tensors values{zeros({})};
+    for (int k = 0; k < 70; ++k) {
+      const Tensor w = n.parameter({2, 2});
+      const Tensors one =
+          ending(chain([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[1], w) + in[0])}; },
+                       {n.constant({2, 2})}, steps(n, 3, {2, 2})));
+      values[0] = values[0] + one[0];
+    }
+    return values;
+  });
+}
+
 TEST_CASE("recurrence: an id out of range in the middle") {
   for (const int threads : {1, 2, 4}) {
     set_num_threads(threads);
