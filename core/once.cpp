@@ -101,6 +101,7 @@ struct Once::State : std::enable_shared_from_this<Once::State> {
     Template* made = nullptr;  // null: call the function every time
     Tensors captured;
     Shape shape;
+    DType dtype = DType::f32;
     std::vector<int64_t> widths;  // of the outputs
   };
   Function f;
@@ -168,6 +169,7 @@ void Once::State::record_body(Tape& tape, const Tensors& in, Trace& trace) const
   if (!plan::read_body(nodes, arguments, out, body, captured)) return;
   trace.shape = out[0].shape();
   trace.shape[1] = 0;
+  trace.dtype = out[0].dtype();
   for (const Tensor& y : out) {
     trace.widths.push_back(y.size(1));
     trace.shape[1] += y.size(1);
@@ -189,7 +191,8 @@ Tensors Once::operator()(const Tensors& in, Where where) const {
   nodes.reserve(in.size() + trace.captured.size());
   for (const Tensor& x : in) nodes.push_back(checked(x, "once", where));
   for (const Tensor& x : trace.captured) nodes.push_back(x.node());
-  const Tensor call(tape.call(trace.made->op, nodes, {.attrs = {}, .shape = trace.shape, .list = {}}, where));
+  const Tensor call(tape.call(trace.made->op, nodes,
+                              {.attrs = {}, .shape = trace.shape, .dtype = trace.dtype, .list = {}}, where));
   Tensors out;
   out.reserve(trace.widths.size());
   int64_t column = 0;

@@ -78,7 +78,8 @@ Node* Tape::constant(DType dtype, const Shape& shape, Value value) {
 Node* Tape::call(const Op& op, std::span<Node* const> in, Call&& call, Where where) {
   Signature signature(op, in, call.attrs, where);
   signature.shape = call.shape;
-  signature.dtype = in.empty() ? call.dtype : in[0]->dtype;
+  // A body's outputs have a type of their own.
+  signature.dtype = in.empty() || op.body || op.recurrence ? call.dtype : in[0]->dtype;
   if (op.shape) op.shape(signature);
   try {
     checked_numel(signature.shape);

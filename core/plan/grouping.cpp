@@ -107,6 +107,9 @@ Way Grouping::way_of(const GraphNode& n) const {
       }
       return has_rows(in) ? Way::light : Way::alone;
     case Kind::concat:
+      // A body's constants have rows for one call only.
+      if (arguments_ > 0 && std::any_of(in.begin(), in.end(), [&](Id id) { return is_constant(id); }))
+        return Way::alone;
       return n.i[0] >= 1 && std::all_of(in.begin(), in.end(), by_rows) && has_rows(in) ? Way::light
                                                                                        : Way::alone;
     case Kind::gather:

@@ -106,7 +106,7 @@ const Cut& cut_template(const Body& body, const Calls& calls, bool differentiate
   const bool one_type = std::all_of(inner.outputs.begin(), inner.outputs.end(), [&](Id id) {
     return inner.graph.dtype(id) == inner.graph.dtype(inner.outputs[0]);
   });
-  if (!one_type) return cut;
+  if (!one_type || !is_float(inner.graph.dtype(inner.outputs[0]))) return cut;
   cut.recurrence =
       intern(std::move(inner), cut.split.rows.size(), cut.split.reads.size(), cut.split.outputs.size());
   if (cut.recurrence && differentiated) cut.recurrence = with_kept(*cut.recurrence);

@@ -140,7 +140,8 @@ class Backward {
       case From::kept: return part(from.index);
       case From::cotangent: return cotangents_[from.index];
       case From::shared: return g_.x(r_.rows + from.index);
-      case From::given: return gradient.read_outside(id) ? given(from.index) : Tensor();
+      case From::given:
+        return read_outside(gradient.body, *gradient.split, id) ? given(from.index) : Tensor();
       case From::reader: break;
     }
     return {};

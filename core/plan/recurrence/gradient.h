@@ -26,9 +26,6 @@ struct Recurrence::Gradient {
   std::vector<Id> of_rows, of_reads, of_shared;  // gradients; -1: none
   std::optional<Split> split;
   const Recurrence* inner = nullptr;
-
-  // Whether a value of the body is read by what runs over all rows.
-  bool read_outside(Id id) const;
 };
 
 // By these rules, found again or traced.

@@ -89,6 +89,25 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
     values[static_cast<size_t>(cut.split.outputs[j])] =
         stretch(flat, r.offset(j, schedule.rows), shape, call);
   }
+  for (size_t k = 0; k < cut.split.reads.size(); ++k) {
+    const Id p = cut.split.reads[k];
+    if (!read_outside(*call.op->body, cut.split, p)) continue;
+    std::vector<int64_t> list;
+    std::vector<Id> sources;
+    for (const Schedule::Run& run : schedule.reads[k]) {
+      const Id id = run.source < outputs
+                        ? values[static_cast<size_t>(cut.split.outputs[static_cast<size_t>(run.source)])]
+                        : in[first_source + static_cast<size_t>(run.source - outputs)];
+      auto at = std::find(sources.begin(), sources.end(), id);
+      if (at == sources.end()) at = sources.insert(at, id);
+      list.insert(list.end(), {at - sources.begin(), run.from, run.count});
+    }
+    Shape shape = call.op->body->graph.shape(p);
+    shape[0] = schedule.rows;
+    values[static_cast<size_t>(p)] = to_.add(
+        {.op = &pick_rows_op, .origin = call.origin, .dtype = r.dtype(), .cut = call.cut, .shape = shape},
+        sources, list);
+  }
 }
 
 Id Batching::stretch(Id flat, int64_t begin, const Shape& shape, const GraphNode& call) {

@@ -99,6 +99,8 @@ struct Split {
 std::optional<Split> split(const Body& body, std::span<const Argument> arguments, std::span<const Id> states,
                            std::span<const Id> wanted, bool sums);
 Body inner_body(const Body& body, const Split& split);  // of kTracedRows
+// Whether a value is read by what runs over all rows.
+bool read_outside(const Body& body, const Split& split, Id id);
 
 // Makes the nodes that are outside, before or after: values[id] = make(node, values of its inputs).
 template <class Value, class Make>

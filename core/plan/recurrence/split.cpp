@@ -207,7 +207,9 @@ class Splitting {
       if (out[k]) split_.outputs.push_back(graph_.id_of(k));
     }
     for (size_t k = 0; k < body_.arguments; ++k) {
-      if (seen[k] && arguments_[k] != Argument::row) split_.reads.push_back(static_cast<Id>(k));
+      const auto id = static_cast<Id>(k);
+      const bool late = is(id, Argument::read) && read_outside(body_, split_, id);
+      if (late || (seen[k] && !is(id, Argument::row))) split_.reads.push_back(id);
     }
     // What all rows share is made before, where somebody outside reads it.
     std::vector<bool> wanted(count_, false);
@@ -256,6 +258,15 @@ class Splitting {
 std::optional<Split> split(const Body& body, std::span<const Argument> arguments, std::span<const Id> states,
                            std::span<const Id> wanted, bool sums) {
   return Splitting(body, arguments, states, wanted, sums).run();
+}
+
+bool read_outside(const Body& body, const Split& split, Id id) {
+  for (size_t k = 0; k < body.graph.nodes.size(); ++k) {
+    const auto in = body.graph.in(body.graph.nodes[k]);
+    if (split.outside[k] != Split::Outside::no && std::find(in.begin(), in.end(), id) != in.end())
+      return true;
+  }
+  return false;
 }
 
 Body inner_body(const Body& body, const Split& split) {

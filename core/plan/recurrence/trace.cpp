@@ -102,7 +102,10 @@ class Tracing {
       for (int64_t s = 0; s < gradient_->key.readers[j]; ++s) add({From::reader, j, static_cast<size_t>(s)});
       if (parts.empty()) continue;
       outputs.push_back(y);
-      cotangents.push_back(parts.size() == 1 ? parts[0].value : accumulate(parts, y.shape(), y.dtype()));
+      // What comes from other levels alone is a value of its own, so that what runs over all rows can read
+      // it.
+      const bool as_it_is = parts.size() == 1 && gradient_->key.given[j];
+      cotangents.push_back(as_it_is ? parts[0].value : accumulate(parts, y.shape(), y.dtype()));
     }
     const Tensors leaves(values_.begin(), values_.begin() + static_cast<ptrdiff_t>(graph().leaves.size()));
     sums_ = gradients_within(outputs, cotangents, leaves);
@@ -129,14 +132,16 @@ class Tracing {
 
   // A node of the gradient that the forward pass has made as well is that one.
   void find_twins(const std::vector<Node*>& nodes) {
-    for (Node* n : nodes) {
-      if (forward_.contains(n) || from_.contains(n) || n->op->view) continue;
-      for (const auto& [other, id] : std::vector(forward_.begin(), forward_.end())) {
-        if (other->op == n->op && other->attrs.i == n->attrs.i && other->attrs.f == n->attrs.f && !n->list &&
-            other->inputs == n->inputs && std::equal(n->in, n->in + n->inputs, other->in)) {
-          forward_[n] = id;
-        }
-      }
+    const std::vector<std::pair<const Node*, Id>> made(forward_.begin(), forward_.end());
+    for (const Node* n : nodes) {
+      if (forward_.contains(n) || from_.contains(n) || n->op->view || n->list) continue;
+      const auto twin = std::find_if(made.begin(), made.end(), [&](const auto& m) {
+        const Node& other = *m.first;
+        return other.op == n->op && other.shape == n->shape && other.attrs.i == n->attrs.i &&
+               other.attrs.f == n->attrs.f && other.inputs == n->inputs &&
+               std::equal(n->in, n->in + n->inputs, other.in);
+      });
+      if (twin != made.end()) forward_[n] = twin->second;
     }
   }
 
@@ -286,15 +291,6 @@ const Gradient& gradient_of(const Recurrence& r, const Gradient::Key& key) {
   }
   r.gradients.push_back(Tracing(r, key).run());
   return *r.gradients.back();
-}
-
-bool Gradient::read_outside(Id id) const {
-  for (size_t k = 0; k < body.graph.nodes.size(); ++k) {
-    const auto in = body.graph.in(body.graph.nodes[k]);
-    if (split->outside[k] != Split::Outside::no && std::find(in.begin(), in.end(), id) != in.end())
-      return true;
-  }
-  return false;
 }
 
 const Recurrence* with_kept(const Recurrence& plain) {
