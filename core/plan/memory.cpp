@@ -1,4 +1,5 @@
-// Memory: how long each value is needed, and where it lies in the arena meanwhile.
+// Memory: how long each value is needed, and where it lies in the arena meanwhile: large values are packed
+// with all their lifetimes known, small ones above them as they come and go.
 #include <algorithm>
 #include <map>
 
@@ -95,36 +96,91 @@ int32_t replaced_input(const Plan& plan, size_t s) {
 
 }  // namespace
 
+namespace {
+
+// Memory for one root, or for several of which each takes the place of the one before.
+struct Block {
+  int32_t first, last;
+  int64_t bytes, offset = 0;
+};
+
+constexpr int64_t kLarge = int64_t{1} << 18;  // bytes
+constexpr size_t kMostLarge = 512;
+
+// The largest first, each as low as those that live at the same time let it. Returns where they end.
+int64_t place_large(std::vector<Block>& blocks, std::vector<size_t> large) {
+  std::stable_sort(large.begin(), large.end(),
+                   [&](size_t a, size_t b) { return blocks[a].bytes > blocks[b].bytes; });
+  std::vector<size_t> placed;  // by offset
+  int64_t end = 0;
+  for (size_t mine : large) {
+    Block& block = blocks[mine];
+    block.offset = 0;
+    for (size_t k : placed) {
+      const Block& other = blocks[k];
+      if (other.first > block.last || other.last < block.first) continue;
+      if (other.offset >= block.offset + block.bytes) break;
+      block.offset = std::max(block.offset, other.offset + other.bytes);
+    }
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), mine,
+                                   [&](size_t a, size_t b) { return blocks[a].offset < blocks[b].offset; }),
+                  mine);
+    end = std::max(end, block.offset + block.bytes);
+  }
+  return end;
+}
+
+}  // namespace
+
 void lay_out(Plan& plan) {
   find_lifetimes(plan);
-  std::vector<std::vector<int32_t>> born(plan.steps.size()), dead(plan.steps.size());
+  std::vector<std::vector<int32_t>> born(plan.steps.size());
   for (size_t r = 0; r < plan.roots.size(); ++r) {
-    Root& root = plan.roots[r];
-    if (root.home != Home::scratch || root.first < 0) continue;
-    born[static_cast<size_t>(root.first)].push_back(static_cast<int32_t>(r));
-    dead[static_cast<size_t>(root.last)].push_back(static_cast<int32_t>(r));
+    const Root& root = plan.roots[r];
+    if (root.home == Home::scratch && root.first >= 0)
+      born[static_cast<size_t>(root.first)].push_back(static_cast<int32_t>(r));
   }
-  const auto room = [](const Root& root) {
-    return std::max((root.bytes + kAlign - 1) / kAlign * kAlign, kAlign);
-  };
-  Arena arena;
+  std::vector<Block> blocks;
+  std::vector<int32_t> block_of(plan.roots.size(), -1);
   for (size_t s = 0; s < plan.steps.size(); ++s) {
     for (int32_t r : born[s]) {
-      Root& root = plan.roots[static_cast<size_t>(r)];
+      const Root& root = plan.roots[static_cast<size_t>(r)];
       const Step& step = plan.steps[s];
       const int32_t out_root = plan.values[static_cast<size_t>(plan.operands[step.first + step.inputs])].root;
       const int32_t replaced = r == out_root ? replaced_input(plan, s) : -1;
       if (replaced >= 0) {
-        root.offset = plan.roots[static_cast<size_t>(replaced)].offset;
-        std::erase(dead[s], replaced);
+        block_of[static_cast<size_t>(r)] = block_of[static_cast<size_t>(replaced)];
+        blocks[static_cast<size_t>(block_of[static_cast<size_t>(r)])].last = root.last;
       } else {
-        root.offset = arena.take(room(root));
+        block_of[static_cast<size_t>(r)] = static_cast<int32_t>(blocks.size());
+        blocks.push_back(
+            {root.first, root.last, std::max((root.bytes + kAlign - 1) / kAlign * kAlign, kAlign)});
       }
     }
-    for (int32_t r : dead[s])
-      arena.give(plan.roots[static_cast<size_t>(r)].offset, room(plan.roots[static_cast<size_t>(r)]));
   }
-  plan.arena_bytes = arena.end();
+  std::vector<size_t> large;
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    if (blocks[b].bytes >= kLarge) large.push_back(b);
+  }
+  if (large.size() > kMostLarge) large.clear();
+  const int64_t above = place_large(blocks, large);
+  std::vector<std::vector<size_t>> begins(plan.steps.size()), ends(plan.steps.size());
+  std::vector<bool> done(blocks.size(), false);
+  for (size_t b : large) done[b] = true;
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    if (done[b]) continue;
+    begins[static_cast<size_t>(blocks[b].first)].push_back(b);
+    ends[static_cast<size_t>(blocks[b].last)].push_back(b);
+  }
+  Arena arena;
+  for (size_t s = 0; s < plan.steps.size(); ++s) {
+    for (size_t b : begins[s]) blocks[b].offset = above + arena.take(blocks[b].bytes);
+    for (size_t b : ends[s]) arena.give(blocks[b].offset - above, blocks[b].bytes);
+  }
+  for (size_t r = 0; r < plan.roots.size(); ++r) {
+    if (block_of[r] >= 0) plan.roots[r].offset = blocks[static_cast<size_t>(block_of[r])].offset;
+  }
+  plan.arena_bytes = above + arena.end();
 }
 
 }  // namespace reel::plan
