@@ -150,3 +150,27 @@ TEST_CASE("recurrent: bad input is refused with a sentence") {
   CHECK_THROWS_WITH_AS(layers(zeros({4, 2, 3}), {}, {.mask = zeros({4, 2})}),
                        doctest::Contains("a mask of f32 [4, 2]: want bool [4, 2]"), Error);
 }
+
+// Not a function of its arguments: what it does depends on how often it was called.
+template <bool always>
+struct Counting {
+  using State = Tensor;
+  static constexpr bool every_step = always;
+  mutable int calls = 0;
+  State operator()(const Tensor& x, const State& h) const {
+    return tanh(x + h * static_cast<double>(++calls));
+  }
+};
+
+TEST_CASE("unroll: a cell is recorded once, or asked at every step if it says so") {
+  const Tensor x = normal({4, 2, 3});
+  const Counting<false> once;
+  eval({nn::unroll(once, x, zeros({2, 3})).state});
+  CHECK(once.calls == 1);
+  const Counting<true> always;
+  const Tensor got = nn::unroll(always, x, zeros({2, 3})).state;
+  CHECK(always.calls == 4);
+  Tensor want = zeros({2, 3});
+  for (int64_t t = 0; t < 4; ++t) want = tanh(select(x, 0, t) + want * static_cast<double>(t + 1));
+  CHECK(amax(abs(got - want)).item() < 1e-6);
+}
