@@ -1,10 +1,9 @@
 #include "core/once.h"
 
 #include <list>
-#include <map>
-#include <unordered_map>
 
 #include "core/grad.h"
+#include "core/hash.h"
 #include "core/plan/graph.h"
 #include "core/structural.h"
 
@@ -16,26 +15,6 @@ constexpr size_t kMostBodies = 4096;
 
 // ---- The gradient of a call, on the recorded way: that of the body, written out ----
 
-// The body's calls over these inputs (arguments, then what it captured), as ordinary calls.
-Tensors replayed(const plan::Body& body, const Tensors& in) {
-  Tensors values = in;
-  std::vector<Arg> args;
-  for (const plan::GraphNode& n : body.graph.nodes) {
-    args.clear();
-    for (plan::Id id : body.graph.in(n)) args.emplace_back(values[static_cast<size_t>(id)]);
-    const auto list = body.graph.list_of(n);
-    values.push_back(
-        record(*n.op, args,
-               {.attrs = {n.i, n.floats < 0 ? plan::Floats{} : body.floats[static_cast<size_t>(n.floats)]},
-                .shape = n.shape,
-                .dtype = n.dtype,
-                .list = {list.begin(), list.end()}}));
-  }
-  Tensors out;
-  for (plan::Id id : body.outputs) out.push_back(values[static_cast<size_t>(id)]);
-  return out;
-}
-
 void body_vjp(Vjp& g) {
   const plan::Body& body = *g.op().body;
   Tape& tape = Tape::current();
@@ -44,7 +23,8 @@ void body_vjp(Vjp& g) {
   {
     const bool before = std::exchange(tape.grad_enabled, true);
     for (size_t k = 0; k < g.inputs(); ++k) in.push_back(g.needs(k) ? record(alias_op, {g.x(k)}) : g.x(k));
-    out = replayed(body, in);
+    const Tensors values = plan::written_out(body, in);
+    for (plan::Id id : body.outputs) out.push_back(values[static_cast<size_t>(id)]);
     tape.grad_enabled = before;
   }
   int64_t column = 0;
@@ -63,31 +43,22 @@ void body_vjp(Vjp& g) {
 struct Template {
   plan::Body body;
   Op op;
-  std::vector<uint64_t> words;
 };
 
-struct Interned {
-  std::list<Template> all;
-  std::unordered_multimap<uint64_t, Template*> index;
-};
-
-Template* intern(plan::Body body, std::vector<uint64_t> words, uint64_t hash) {
-  static thread_local auto* interned = new Interned;  // ops outlive everything that was recorded with them
-  const auto [first, last] = interned->index.equal_range(hash);
-  for (auto it = first; it != last; ++it) {
-    if (it->second->words == words) return it->second;
-  }
-  if (interned->all.size() >= kMostBodies) return nullptr;
-  interned->all.emplace_back();
-  Template& t = interned->all.back();
-  t.body = std::move(body);
-  t.words = std::move(words);
-  t.op = Op{.name = "once", .doc = "a call of a recorded body; columns are its outputs, one after another"};
-  t.op.vjp = body_vjp;
-  t.op.shape_is_argument = true;
-  t.op.body = &t.body;
-  interned->index.emplace(hash, &t);
-  return &t;
+Template* intern(plan::Body body) {
+  // Ops outlive everything that was recorded with them.
+  static thread_local auto* interned = new Interned<Template>(kMostBodies);
+  const uint64_t hash = hash_of(body.words);
+  if (Template* known = interned->find(hash, [&](const Template& t) { return t.body.words == body.words; }))
+    return known;
+  Template* t = interned->add(hash);
+  if (!t) return nullptr;
+  t->body = std::move(body);
+  t->op = Op{.name = "once", .doc = "a call of a recorded body; columns are its outputs, one after another"};
+  t->op.vjp = body_vjp;
+  t->op.shape_is_argument = true;
+  t->op.body = &t->body;
+  return t;
 }
 
 }  // namespace
@@ -175,10 +146,7 @@ void Once::State::record_body(Tape& tape, const Tensors& in, Trace& trace) const
     trace.shape[1] += y.size(1);
   }
   for (Node* n : captured) trace.captured.emplace_back(n);
-  std::vector<uint64_t> words = body.words;
-  uint64_t hash = words.size();
-  for (uint64_t w : words) hash = (hash ^ w) * 0x9e3779b97f4a7c15u, hash ^= hash >> 31;
-  trace.made = intern(std::move(body), std::move(words), hash);
+  trace.made = intern(std::move(body));
 }
 
 Tensors Once::operator()(const Tensors& in, Where where) const {

@@ -169,6 +169,23 @@ TEST_CASE("once: whatever the function does, the sum is right") {
   same([](const Tensors& in) { return Tensors{tanh(in[0])}; }, {x});
 }
 
+TEST_CASE("once: what the function does under NoGrad has no gradient on the recorded way either") {
+  const auto f = [](const Tensors& in) -> Tensors {
+    Tensor held;
+    {
+      const NoGrad none;
+      held = in[0] * in[0];
+    }
+    return {tanh(in[0]) * held};
+  };
+  const Once g = once(f);
+  const auto gradient = [](const auto& function) {
+    const Tensor x = Tensor::from(std::vector<double>{0.3, -0.7}, {1, 2}).requires_grad_();
+    return grad(sum(function({x})[0]), x, {.create_graph = true});
+  };
+  CHECK(close(gradient(g), gradient(f)));
+}
+
 TEST_CASE("once: a function that looks at a value is called every time") {
   const Tensor x = full({1, 2}, 3);
   const Once looking = once([](const Tensors& in) -> Tensors { return {in[0] * sum(in[0] * 2.0).item()}; });

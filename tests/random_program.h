@@ -3,6 +3,8 @@
 // between, in-place updates, gradients of gradients.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <random>
 #include <string>
 #include <vector>
@@ -15,6 +17,22 @@
 namespace reel::tests {
 
 using Rows = std::vector<std::vector<double>>;
+
+// The largest difference, relative to each value's largest element.
+inline double distance(const Rows& a, const Rows& b) {
+  if (a.size() != b.size()) return INFINITY;
+  double worst = 0;
+  for (size_t k = 0; k < a.size(); ++k) {
+    if (a[k].size() != b[k].size()) return INFINITY;
+    double largest = 1e-2;
+    for (double x : b[k]) largest = std::max(largest, std::fabs(x));
+    for (size_t i = 0; i < a[k].size(); ++i) {
+      const double d = std::fabs(a[k][i] - b[k][i]) / largest;
+      if (!(d <= worst)) worst = std::isnan(d) ? INFINITY : d;
+    }
+  }
+  return worst;
+}
 
 class RandomProgram {
  public:

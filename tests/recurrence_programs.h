@@ -52,21 +52,6 @@ inline Rows run(const Program& program, DType dtype, uint64_t seed) {
   return rows;
 }
 
-inline double difference(const Rows& a, const Rows& b) {
-  if (a.size() != b.size()) return INFINITY;
-  double worst = 0;
-  for (size_t k = 0; k < a.size(); ++k) {
-    if (a[k].size() != b[k].size()) return INFINITY;
-    double largest = 1e-2;
-    for (double x : b[k]) largest = std::max(largest, std::fabs(x));
-    for (size_t i = 0; i < a[k].size(); ++i) {
-      const double d = std::fabs(a[k][i] - b[k][i]) / largest;
-      if (!(d <= worst)) worst = std::isnan(d) ? INFINITY : d;
-    }
-  }
-  return worst;
-}
-
 inline bool has_recurrence(const Program& program) {
   const DefaultDType numbers(DType::f64);
   Numbers n;
@@ -91,7 +76,7 @@ inline void same(const Program& program, bool recurrence = true) {
           set_num_threads(threads);
           double d = INFINITY;
           try {
-            d = difference(run(program, dtype, seed), want);
+            d = distance(run(program, dtype, seed), want);
           } catch (const Error& e) {
             MESSAGE(std::string(e.what()));
           }

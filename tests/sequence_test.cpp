@@ -9,6 +9,7 @@
 #include "tests/random_sequence.h"
 
 using namespace reel;
+using tests::distance;
 using tests::RandomSequence;
 using tests::Rows;
 
@@ -30,22 +31,6 @@ const char* const kPlans[] = {"",
                               "-batch,-accumulate",
                               "none,batch",
                               "none,accumulate,place"};
-
-// The largest difference, relative to each value's largest element.
-double distance(const Rows& a, const Rows& b) {
-  if (a.size() != b.size()) return INFINITY;
-  double worst = 0;
-  for (size_t k = 0; k < a.size(); ++k) {
-    if (a[k].size() != b[k].size()) return INFINITY;
-    double largest = 1e-2;
-    for (double x : b[k]) largest = std::max(largest, std::fabs(x));
-    for (size_t i = 0; i < a[k].size(); ++i) {
-      const double d = std::fabs(a[k][i] - b[k][i]) / largest;
-      if (!(d <= worst)) worst = std::isnan(d) ? INFINITY : d;
-    }
-  }
-  return worst;
-}
 
 Rows planned(uint64_t seed, DType dtype, const char* passes, uint64_t salt = 0) {
   set_plan_passes(passes);

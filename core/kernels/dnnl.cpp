@@ -12,6 +12,7 @@
 #include <unordered_map>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "core/kernels/parallel.h"
 
 namespace reel::dnnl_wall {
@@ -34,8 +35,7 @@ struct Hash {
   size_t operator()(const Key& key) const {
     uint64_t h = 0;
     for (int64_t v : {key.m, key.n, key.k, key.lda, key.ldb, key.ldc, key.flags}) {
-      h = (h ^ static_cast<uint64_t>(v)) * 0x9e3779b97f4a7c15u;
-      h ^= h >> 29;
+      h = mix(h, static_cast<uint64_t>(v));
     }
     return h;
   }

@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "core/grad.h"
+#include "core/hash.h"
 #include "core/kernels/parallel.h"
 #include "core/plan/cache.h"
 #include "core/plan/explain.h"
@@ -72,7 +73,7 @@ bool complete_key(Pending& now, const Node* loss) {
     node->index = static_cast<int64_t>(sources.size());
     sources.push_back(node);
   }
-  for (uint64_t word : now.words) now.hash = (std::rotl(now.hash, 5) ^ word) * 0x9e3779b97f4a7c15u;
+  now.hash = hash_of(now.words);
   return true;
 }
 

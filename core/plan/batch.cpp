@@ -133,6 +133,14 @@ void Batching::join(std::span<uint32_t> members) {
   }
 }
 
+GraphNode Batching::written(const Body& body, size_t k, const GraphNode& call) {
+  GraphNode n = body.graph.nodes[k];
+  n.origin = call.origin;
+  n.cut = !body.requires_grad[k];
+  if (n.floats >= 0) n.floats = floats_for(body.floats[static_cast<size_t>(n.floats)]);
+  return n;
+}
+
 void Batching::expand(std::span<uint32_t> members) {
   const GraphNode& call = graph_.nodes[members[0]];
   const Body& body = *call.op->body;
@@ -149,10 +157,7 @@ void Batching::expand(std::span<uint32_t> members) {
   std::optional<Grouping> inside;
   if (members.size() > 1) inside.emplace(body).find_ways();
   for (size_t k = 0; k < body.graph.nodes.size(); ++k) {
-    GraphNode n = body.graph.nodes[k];
-    n.origin = call.origin;
-    n.cut = !body.requires_grad[k];
-    if (n.floats >= 0) n.floats = floats_for(body.floats[static_cast<size_t>(n.floats)]);
+    GraphNode n = written(body, k, call);
     if (inside && inside->way(k) != Way::constant) n.shape[0] = rows;
     room_.clear();
     for (Id id : body.graph.in(body.graph.nodes[k])) room_.push_back(now[static_cast<size_t>(id)]);

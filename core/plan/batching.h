@@ -49,6 +49,8 @@ class Batching {
   // pass.
   std::optional<int64_t> stretch_of(const GraphNode& n) const;
   void join(std::span<uint32_t> members);
+  // The k-th node of the body as a node of the new graph, for this call.
+  GraphNode written(const Body& body, size_t k, const GraphNode& call);
   // The body over the rows of these calls.
   void expand(std::span<uint32_t> members);
   // Calls that read each other's results: a recurrence, or level by level where it cannot be one.

@@ -88,4 +88,25 @@ void identify(Body& body) {
   for (Id id : body.outputs) words.push_back(static_cast<uint64_t>(id));
 }
 
+Tensors written_out(const Body& body, Tensors values) {
+  Tape& tape = Tape::current();
+  const bool before = tape.grad_enabled;
+  std::vector<Arg> in;
+  for (size_t k = 0; k < body.graph.nodes.size(); ++k) {
+    const GraphNode& n = body.graph.nodes[k];
+    const auto list = body.graph.list_of(n);
+    in.clear();
+    for (Id id : body.graph.in(n)) in.emplace_back(values[static_cast<size_t>(id)]);
+    tape.grad_enabled = body.requires_grad[k];
+    values.push_back(
+        record(*n.op, in,
+               {.attrs = {n.i, n.floats < 0 ? Floats{} : body.floats[static_cast<size_t>(n.floats)]},
+                .shape = n.shape,
+                .dtype = n.dtype,
+                .list = {list.begin(), list.end()}}));
+  }
+  tape.grad_enabled = before;
+  return values;
+}
+
 }  // namespace reel::plan

@@ -112,6 +112,9 @@ struct Body {
   std::vector<uint64_t> words;      // equal words, equal body
 };
 void identify(Body& body);  // finds its words
+// Its calls recorded over these values of its leaves: the values of leaves and nodes. No gradient passes
+// where none passed in the function.
+Tensors written_out(const Body& body, Tensors values);
 // False where the function cannot be a template. `nodes`: what it recorded.
 bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const Tensors& outputs, Body& body,
                std::vector<Node*>& captured);

@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 
+#include "core/hash.h"
 #include "core/structural.h"
 
 namespace reel::plan {
@@ -12,11 +13,6 @@ namespace {
 
 constexpr size_t kClasses = 64;
 constexpr int kDepthBits = 27, kChainBits = 27;
-
-uint64_t mix(uint64_t h, uint64_t word) {
-  h = (h ^ word) * 0x9e3779b97f4a7c15u;
-  return h ^ (h >> 29);
-}
 
 // Finds or adds by hash; `same` compares with an entry.
 class Table {

@@ -1,17 +1,13 @@
 // prune: equal nodes become one, and nodes whose value nobody needs none.
 #include <unordered_map>
 
+#include "core/hash.h"
 #include "core/plan/graph.h"
 #include "core/structural.h"
 
 namespace reel::plan {
 
 namespace {
-
-uint64_t mix(uint64_t h, uint64_t word) {
-  h = (h ^ word) * 0x9e3779b97f4a7c15u;
-  return h ^ (h >> 29);
-}
 
 // Sources are equal only where they draw nothing: full() is, random numbers are not.
 bool comparable(const GraphNode& n) { return n.op->kind != Kind::source || n.op == &full_op; }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "core/hash.h"
 #include "core/plan/explain.h"
 
 namespace reel::plan {
@@ -9,11 +10,6 @@ namespace reel::plan {
 namespace {
 
 bool holds_inputs(const Node* n) { return n->requires_grad && !n->released; }
-
-uint64_t mix(uint64_t h, uint64_t word) {
-  h = (h ^ word) * 0x9e3779b97f4a7c15u;
-  return h ^ (h >> 32);
-}
 
 void shape_words(const Shape& shape, std::vector<uint64_t>& words) {
   for (int64_t d : shape) words.push_back(static_cast<uint64_t>(d));
@@ -146,9 +142,7 @@ void read_structure(const std::vector<Node*>& pending, Pending& out, const Node*
       out.words.push_back(static_cast<uint64_t>(input->index) << 1 | 1);
     }
   }
-  uint64_t h = out.words.size();
-  for (uint64_t word : out.words) h = mix(h, word);
-  out.hash = h;
+  out.hash = hash_of(out.words);
 }
 
 }  // namespace reel::plan

@@ -7,6 +7,7 @@
 #include "examples/char_lm/model.h"
 #include "examples/char_lm/settings.h"
 #include "examples/common/interrupt.h"
+#include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/text_file.h"
 #include "examples/common/training_loop.h"
@@ -239,7 +240,7 @@ int generate(const Settings& s) {
 }
 
 template <class Layers>
-int run(const Settings& s) {
+int run_with(const Settings& s) {
   if (s.generate > 0) return generate<Layers>(s);
   if (s.common.data.empty()) hello<Layers>(s);
   const std::string path = s.common.data.empty() ? default_text() : s.common.data[0];
@@ -248,27 +249,28 @@ int run(const Settings& s) {
   return Training<Layers>(s, path, text).run();
 }
 
+int run(const Settings& s) {
+  Settings own = s;
+  if (s.generate > 0) {
+    const auto about = load_safetensors(s.common.load).metadata;
+    if (const auto kind = about.find("model"); kind != about.end()) own.model = kind->second;
+  }
+  if (own.model == "rnn") return run_with<nn::RNN>(own);
+  if (own.model == "gru") return run_with<nn::GRU>(own);
+  return run_with<nn::LSTM>(own);
+}
+
 }  // namespace
 
 }  // namespace reel::examples
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags("char_lm", "Learns a text character by character and samples from it.");
-  Settings s;
-  s.declare(flags);
-  return run_main(argc, argv, flags, [&] {
-    if (s.clip_value > 0 && !flags.given("--clip-norm")) s.clip_norm = 0;
-    if (s.generate > 0 && s.common.load.empty())
-      throw WrongFlag("--generate wants the model's file: --load FILE.");
-    catch_interrupts();
-    const auto precision = start_engine(s.common);
-    if (s.generate > 0) {
-      const auto about = reel::load_safetensors(s.common.load).metadata;
-      if (const auto kind = about.find("model"); kind != about.end()) s.model = kind->second;
-    }
-    if (s.model == "rnn") return run<reel::nn::RNN>(s);
-    if (s.model == "gru") return run<reel::nn::GRU>(s);
-    return run<reel::nn::LSTM>(s);
-  });
+  return run_program<Settings>(argc, argv, "char_lm",
+                               "Learns a text character by character and samples from it.", run,
+                               [](Settings& s, const Flags& flags) {
+                                 if (s.clip_value > 0 && !flags.given("--clip-norm")) s.clip_norm = 0;
+                                 if (s.generate > 0 && s.common.load.empty())
+                                   throw WrongFlag("--generate wants the model's file: --load FILE.");
+                               });
 }

@@ -15,10 +15,11 @@ struct SequenceNetwork : nn::Module {
 
 template <class Layers>
 struct Network : SequenceNetwork {
+  template <class... More>  // for the cells, see nn::Recurrent
   Network(nn::Member at, int64_t in, int64_t hidden, int64_t out, const nn::RecurrentOptions& options = {},
-          double drop = 0)
+          double drop = 0, const More&... more)
       : SequenceNetwork(std::move(at)),
-        layers({this, "layers"}, in, hidden, options),
+        layers({this, "layers"}, in, hidden, options, more...),
         dropout({this, "dropout"}, drop),
         output({this, "output"}, hidden * layers.directions(), out) {}
   Tensor operator()(const Tensor& x, const nn::Valid& valid = {}) const override {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "examples/common/interrupt.h"
+#include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/sequence_network.h"
 #include "examples/common/training_loop.h"
@@ -261,18 +262,13 @@ int run(const Settings& s) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags(
-      "digits",
+  return run_program<Settings>(
+      argc, argv, "digits",
       "Learns spoken words from their MFCC. --data FOLDER: DIGIT_SPEAKER_TAKE.wav, as the Free Spoken "
-      "Digit Dataset has them.");
-  Settings s;
-  s.declare(flags);
-  return run_main(argc, argv, flags, [&] {
-    const bool one_file = flags.given("--resume") || flags.given("--load") || flags.given("--save");
-    if (s.task == "all" && one_file) throw WrongFlag("--load, --save and --resume want one --task.");
-    if (s.task == "digits" && s.common.data.empty()) throw WrongFlag("--task digits wants --data FOLDER.");
-    catch_interrupts();
-    const auto precision = start_engine(s.common);
-    return run(s);
-  });
+      "Digit Dataset has them.",
+      run, [](Settings& s, const Flags& flags) {
+        want_one_task(s.task, flags);
+        if (s.task == "digits" && s.common.data.empty())
+          throw WrongFlag("--task digits wants --data FOLDER.");
+      });
 }

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "examples/common/interrupt.h"
+#include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"
 #include "examples/data/batches.h"
@@ -182,17 +183,12 @@ int run(const Settings& s) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags(
-      "embeddings",
-      "Learns word vectors from a text (--data FILE) by skip-gram with negative sampling, or loads them.");
-  Settings s;
-  s.declare(flags);
-  return run_main(argc, argv, flags, [&] {
-    const bool model_file = flags.given("--resume") || flags.given("--load") || flags.given("--save");
-    if (!s.vectors.empty() && model_file)
-      throw WrongFlag("--vectors are not trained: no --load, --save or --resume.");
-    catch_interrupts();
-    const auto precision = start_engine(s.common);
-    return run(s);
-  });
+  return run_program<Settings>(
+      argc, argv, "embeddings",
+      "Learns word vectors from a text (--data FILE) by skip-gram with negative sampling, or loads them.",
+      run, [](Settings& s, const Flags& flags) {
+        const bool model_file = flags.given("--resume") || flags.given("--load") || flags.given("--save");
+        if (!s.vectors.empty() && model_file)
+          throw WrongFlag("--vectors are not trained: no --load, --save or --resume.");
+      });
 }

@@ -4,6 +4,7 @@
 
 #include "examples/common/best_weights.h"
 #include "examples/common/interrupt.h"
+#include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"
 #include "examples/data/batches.h"
@@ -215,15 +216,11 @@ int run(const Settings& s) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags("entities",
-              "Learns to find names in sentences. --data FOLDER: wnut17train.conll, emerging.dev.conll and "
-              "emerging.test.annotated, word TAB tag.");
-  Settings s;
-  s.declare(flags);
-  return run_main(argc, argv, flags, [&] {
-    if (!s.common.data.empty() && !flags.given("--epochs")) s.common.epochs = 12;
-    catch_interrupts();
-    const auto precision = start_engine(s.common);
-    return run(s);
-  });
+  return run_program<Settings>(
+      argc, argv, "entities",
+      "Learns to find names in sentences. --data FOLDER: wnut17train.conll, emerging.dev.conll and "
+      "emerging.test.annotated, word TAB tag.",
+      run, [](Settings& s, const Flags& flags) {
+        if (!s.common.data.empty() && !flags.given("--epochs")) s.common.epochs = 12;
+      });
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "examples/common/interrupt.h"
+#include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/sequence_network.h"
 #include "examples/common/training_loop.h"
@@ -202,12 +203,7 @@ int run(const Settings& s) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags("houses", "Reads made-up lives of Westeros and shows at which word it knows the house.");
-  Settings s;
-  s.declare(flags);
-  return run_main(argc, argv, flags, [&] {
-    catch_interrupts();
-    const auto precision = start_engine(s.common);
-    return run(s);
-  });
+  return run_program<Settings>(argc, argv, "houses",
+                               "Reads made-up lives of Westeros and shows at which word it knows the house.",
+                               run);
 }

@@ -4,6 +4,7 @@
 
 #include "examples/common/confusion.h"
 #include "examples/common/interrupt.h"
+#include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"
 #include "examples/data/batches.h"
@@ -138,18 +139,14 @@ int run(const Settings& s) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags("names",
-              "Learns to tell the language of a surname. --data FOLDER: LANGUAGE.txt, a name a line.");
-  Settings s;
-  s.declare(flags);
-  return run_main(argc, argv, flags, [&] {
-    if (!s.common.data.empty()) {  // a large list takes fewer passes and more units
-      if (!flags.given("--epochs")) s.common.epochs = 12;
-      if (!flags.given("--hidden")) s.common.hidden = 128;
-      if (!flags.given("--batch")) s.common.batch = 64;
-    }
-    catch_interrupts();
-    const auto precision = start_engine(s.common);
-    return run(s);
-  });
+  return run_program<Settings>(
+      argc, argv, "names",
+      "Learns to tell the language of a surname. --data FOLDER: LANGUAGE.txt, a name a line.", run,
+      [](Settings& s, const Flags& flags) {
+        if (!s.common.data.empty()) {  // a large list takes fewer passes and more units
+          if (!flags.given("--epochs")) s.common.epochs = 12;
+          if (!flags.given("--hidden")) s.common.hidden = 128;
+          if (!flags.given("--batch")) s.common.batch = 64;
+        }
+      });
 }

@@ -6,6 +6,7 @@
 
 #include "examples/common/confusion.h"
 #include "examples/common/interrupt.h"
+#include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/sequence_network.h"
 #include "examples/common/training_loop.h"
@@ -27,16 +28,6 @@ struct Settings {
   }
 };
 
-// h_t = a h_(t-1) + (1 - a) tanh(W x_t + U h_(t-1) + b)
-double leak_share = 0;
-class LeakyCell : public nn::RNNCell {
- public:
-  using nn::RNNCell::RNNCell;
-  Tensor operator()(const Tensor& x, const Tensor& h) const {
-    return leak_share * h + (1 - leak_share) * nn::RNNCell::operator()(x, h);
-  }
-};
-
 constexpr int64_t symbols = 4;
 constexpr int beginnings = 3;  // of each contender, with other initial weights
 
@@ -53,6 +44,7 @@ struct Contenders : nn::Module {
   explicit Contenders(const Settings& s) {
     using Parameters = std::vector<Tensor>;
     const int64_t hidden = s.common.hidden;
+    const double leak = s.leak;
     const auto network = [=]<class Layers>(std::type_identity<Layers>, const nn::CellOptions& cell,
                                            double dropout = 0) {
       return [=](nn::Member at) -> std::unique_ptr<SequenceNetwork> {
@@ -75,7 +67,12 @@ struct Contenders : nn::Module {
                      for (Tensor p : parameters) p.set_grad(p.grad() + 1e-3 * detach(p));
                    }});
     all.push_back({"dropout", network(rnn, plain, 0.3)});
-    all.push_back({"leaky", network(std::type_identity<nn::Recurrent<LeakyCell>>(), {})});
+    all.push_back({"leaky", [=](nn::Member at) -> std::unique_ptr<SequenceNetwork> {
+                     using Layers = nn::Recurrent<nn::Leaky<nn::RNNCell>>;
+                     return std::make_unique<Network<Layers>>(at, symbols + 1, hidden, symbols,
+                                                              nn::RecurrentOptions{}, 0.0,
+                                                              nn::LeakOptions{.alpha = {leak}});
+                   }});
     all.push_back({"GRU", network(std::type_identity<nn::GRU>(), open_update_gate(hidden, 3))});
     all.push_back({"LSTM", network(std::type_identity<nn::LSTM>(), open_forget_gate(hidden, 3))});
     for (Contender& c : all) {
@@ -113,7 +110,6 @@ double score(const Contender& contender, long delay) {
 }
 
 int run(const Settings& s) {
-  leak_share = s.leak;
   Contenders contenders(s);
   TrainingLoop loop("remedies", s.common, contenders,
                     {.optimizer = "sgd",
@@ -171,12 +167,7 @@ int run(const Settings& s) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags("remedies", "Compares what helps an RNN to remember a symbol through a long stretch of noise.");
-  Settings s;
-  s.declare(flags);
-  return run_main(argc, argv, flags, [&] {
-    catch_interrupts();
-    const auto precision = start_engine(s.common);
-    return run(s);
-  });
+  return run_program<Settings>(
+      argc, argv, "remedies",
+      "Compares what helps an RNN to remember a symbol through a long stretch of noise.", run);
 }

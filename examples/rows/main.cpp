@@ -6,6 +6,7 @@
 
 #include "examples/common/confusion.h"
 #include "examples/common/interrupt.h"
+#include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"
 #include "examples/data/batches.h"
@@ -249,17 +250,9 @@ int run(const Settings& s) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags(
-      "rows",
+  return run_program<Settings>(
+      argc, argv, "rows",
       "Reads drawn shapes row by row and films of them frame by frame. --data FOLDER: Fashion-MNIST, as the "
-      "Debian package dataset-fashion-mnist has it in /usr/share/datasets/fashion-mnist.");
-  Settings s;
-  s.declare(flags);
-  return run_main(argc, argv, flags, [&] {
-    const bool one_file = flags.given("--resume") || flags.given("--load") || flags.given("--save");
-    if (s.task == "all" && one_file) throw WrongFlag("--load, --save and --resume want one --task.");
-    catch_interrupts();
-    const auto precision = start_engine(s.common);
-    return run(s);
-  });
+      "Debian package dataset-fashion-mnist has it in /usr/share/datasets/fashion-mnist.",
+      run, [](Settings& s, const Flags& flags) { want_one_task(s.task, flags); });
 }

@@ -5,6 +5,7 @@
 #include "examples/common/best_weights.h"
 #include "examples/common/confusion.h"
 #include "examples/common/interrupt.h"
+#include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"
 #include "examples/data/batches.h"
@@ -265,17 +266,9 @@ int run(const Settings& s) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags(
-      "sentiment",
+  return run_program<Settings>(
+      argc, argv, "sentiment",
       "Learns whether a review is good or bad. --data FOLDER: train.txt, dev.txt, test.txt, bracketed trees, "
-      "as the Stanford Sentiment Treebank has them.");
-  Settings s;
-  s.declare(flags);
-  return run_main(argc, argv, flags, [&] {
-    const bool one_file = flags.given("--resume") || flags.given("--load") || flags.given("--save");
-    if (s.task == "all" && one_file) throw WrongFlag("--load, --save and --resume want one --task.");
-    catch_interrupts();
-    const auto precision = start_engine(s.common);
-    return run(s);
-  });
+      "as the Stanford Sentiment Treebank has them.",
+      run, [](Settings& s, const Flags& flags) { want_one_task(s.task, flags); });
 }

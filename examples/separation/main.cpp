@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "examples/common/interrupt.h"
+#include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"
 #include "examples/data/batches.h"
@@ -122,12 +123,6 @@ int run(const Settings& s) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags("separation", "Separates two sources that differ only in how they move.");
-  Settings s;
-  s.declare(flags);
-  return run_main(argc, argv, flags, [&] {
-    catch_interrupts();
-    const auto precision = start_engine(s.common);
-    return run(s);
-  });
+  return run_program<Settings>(argc, argv, "separation",
+                               "Separates two sources that differ only in how they move.", run);
 }

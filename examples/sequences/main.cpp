@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "examples/common/interrupt.h"
+#include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/sequence_network.h"
 #include "examples/common/training_loop.h"
@@ -232,15 +233,10 @@ int run(const Settings& s) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags("sequences", "Learns \"hello\", a product of neighbours, and an echo after a delay.");
-  Settings s;
-  s.declare(flags);
-  return run_main(argc, argv, flags, [&] {
-    s.lr_given = flags.given("--lr");
-    const bool one_file = flags.given("--resume") || flags.given("--load") || flags.given("--save");
-    if (s.task == "all" && one_file) throw WrongFlag("--load, --save and --resume want one --task.");
-    catch_interrupts();
-    const auto precision = start_engine(s.common);
-    return run(s);
-  });
+  return run_program<Settings>(argc, argv, "sequences",
+                               "Learns \"hello\", a product of neighbours, and an echo after a delay.", run,
+                               [](Settings& s, const Flags& flags) {
+                                 s.lr_given = flags.given("--lr");
+                                 want_one_task(s.task, flags);
+                               });
 }

@@ -9,6 +9,7 @@
 
 #include "examples/common/best_weights.h"
 #include "examples/common/interrupt.h"
+#include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"
 #include "examples/data/batches.h"
@@ -213,18 +214,13 @@ int run(const Settings& s) {
 
 int main(int argc, char** argv) {
   using namespace reel::examples;
-  Flags flags(
-      "word_lm",
-      "Learns a text word by word; by default sentences whose verb agrees with a noun far before it.");
-  Settings s;
-  s.declare(flags);
-  return run_main(argc, argv, flags, [&] {
-    if (!s.common.data.empty()) {
-      if (!flags.given("--hidden")) s.common.hidden = 200;
-      if (!flags.given("--epochs")) s.common.epochs = 3;
-    }
-    catch_interrupts();
-    const auto precision = start_engine(s.common);
-    return run(s);
-  });
+  return run_program<Settings>(
+      argc, argv, "word_lm",
+      "Learns a text word by word; by default sentences whose verb agrees with a noun far before it.", run,
+      [](Settings& s, const Flags& flags) {
+        if (!s.common.data.empty()) {
+          if (!flags.given("--hidden")) s.common.hidden = 200;
+          if (!flags.given("--epochs")) s.common.epochs = 3;
+        }
+      });
 }

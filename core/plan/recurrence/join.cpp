@@ -30,10 +30,7 @@ void Batching::recur(std::span<const uint32_t> members) {
   Grouping inside(body);
   inside.find_ways();
   const auto make = [&](size_t k, const std::vector<Id>& in) {
-    GraphNode n = body.graph.nodes[k];
-    n.origin = call.origin;
-    n.cut = !body.requires_grad[k];
-    if (n.floats >= 0) n.floats = floats_for(body.floats[static_cast<size_t>(n.floats)]);
+    GraphNode n = written(body, k, call);
     if (inside.way(k) != Way::constant) n.shape[0] = calls.all_rows;
     return to_.add(n, in, body.graph.list_of(body.graph.nodes[k]));
   };

@@ -1,8 +1,6 @@
 #include "core/plan/recurrence/recurrence.h"
 
-#include <list>
-#include <unordered_map>
-
+#include "core/hash.h"
 #include "core/plan/grouping.h"
 #include "core/plan/recurrence/compiled.h"
 #include "core/plan/recurrence/gradient.h"
@@ -73,20 +71,16 @@ int64_t Recurrence::offset(size_t output, int64_t row_count) const {
 }
 
 const Recurrence* intern(Body body, size_t rows, size_t reads, size_t own) {
-  struct Interned {
-    std::list<Recurrence> all;
-    std::unordered_multimap<uint64_t, const Recurrence*> index;
-  };
-  static thread_local auto* interned = new Interned;  // ops outlive everything that was recorded with them
-  uint64_t hash = body.words.size();
-  for (uint64_t w : body.words) hash = (hash ^ w) * 0x9e3779b97f4a7c15u, hash ^= hash >> 31;
-  const auto [first, last] = interned->index.equal_range(hash);
-  for (auto it = first; it != last; ++it) {
-    const Recurrence& r = *it->second;
-    if (r.rows == rows && r.reads == reads && r.own == own && r.body.words == body.words) return &r;
-  }
-  if (interned->all.size() >= kMost) return nullptr;
-  Recurrence& r = interned->all.emplace_back();
+  // Ops outlive everything that was recorded with them.
+  static thread_local auto* interned = new Interned<Recurrence>(kMost);
+  const uint64_t hash = hash_of(body.words);
+  const Recurrence* known = interned->find(hash, [&](const Recurrence& r) {
+    return r.rows == rows && r.reads == reads && r.own == own && r.body.words == body.words;
+  });
+  if (known) return known;
+  Recurrence* added = interned->add(hash);
+  if (!added) return nullptr;
+  Recurrence& r = *added;
   r.body = std::move(body);
   r.rows = rows;
   r.reads = reads;
@@ -102,7 +96,6 @@ const Recurrence* intern(Body body, size_t rows, size_t reads, size_t own) {
   r.op.f32 = r.op.f64 = run_recurrence;
   r.op.shape_is_argument = true;
   r.op.recurrence = &r;
-  interned->index.emplace(hash, &r);
   return &r;
 }
 

@@ -48,16 +48,13 @@ class Tracing {
  private:
   const Graph& graph() const { return r_.body.graph; }
 
-  Tensor placeholder(DType dtype, Shape shape, bool rows) {
-    if (rows) shape[0] = kTracedRows;
-    return Tensor(tape_.placeholder(dtype, shape));
-  }
+  Tensor placeholder(DType dtype, const Shape& shape) { return Tensor(tape_.placeholder(dtype, shape)); }
 
   void record_forward() {
     tape_.grad_enabled = true;
     for (size_t k = 0; k < graph().leaves.size(); ++k) {
       const Leaf& leaf = graph().leaves[k];
-      values_.push_back(placeholder(leaf.dtype, leaf.shape, k < r_.body.arguments));
+      values_.push_back(placeholder(leaf.dtype, leaf.shape));
       const bool read = k >= r_.rows && k < r_.body.arguments;
       if (is_float(leaf.dtype) && (read || gradient_->key.needs[k < r_.rows ? k : k - r_.reads])) {
         extra_.push_back(values_.back());
@@ -70,20 +67,11 @@ class Tracing {
     }
     Grouping grouping(r_.body);
     grouping.find_ways();
-    std::vector<Arg> in;
+    values_ = written_out(r_.body, std::move(values_));
     for (size_t k = 0; k < graph().nodes.size(); ++k) {
-      const GraphNode& n = graph().nodes[k];
-      in.clear();
-      for (Id id : graph().in(n)) in.emplace_back(values_[static_cast<size_t>(id)]);
-      Call call{.attrs = {n.i, n.floats < 0 ? Floats{} : r_.body.floats[static_cast<size_t>(n.floats)]},
-                .shape = n.shape,
-                .dtype = n.dtype,
-                .list = {graph().list_of(n).begin(), graph().list_of(n).end()}};
       shared_.push_back(grouping.way(k) == Way::constant);
-      if (!shared_.back()) call.shape[0] = kTracedRows;
-      tape_.grad_enabled = r_.body.requires_grad[k];
-      values_.push_back(record(*n.op, in, std::move(call)));
-      forward_[values_.back().node()] = graph().id_of(k);
+      const Id id = graph().id_of(k);
+      forward_[values_[static_cast<size_t>(id)].node()] = id;
     }
   }
 
@@ -94,7 +82,7 @@ class Tracing {
       const Tensor& y = values_[static_cast<size_t>(r_.body.outputs[j])];
       std::vector<Contribution> parts;
       const auto add = [&](From from) {
-        extra_.push_back(placeholder(y.dtype(), y.shape(), false));
+        extra_.push_back(placeholder(y.dtype(), y.shape()));
         from_[extra_.back().node()] = from;
         parts.push_back({extra_.back(), {}, {}});
       };

@@ -1,0 +1,45 @@
+// Hashes of structure, and things of which equal ones are one.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <span>
+#include <unordered_map>
+
+namespace reel {
+
+inline uint64_t mix(uint64_t h, uint64_t word) {
+  h = (h ^ word) * 0x9e3779b97f4a7c15u;
+  return h ^ (h >> 29);
+}
+inline uint64_t hash_of(std::span<const uint64_t> words) {
+  uint64_t h = words.size();
+  for (uint64_t word : words) h = mix(h, word);
+  return h;
+}
+
+// Things that stay where they are, found by hash; not more than `most`.
+template <class T>
+class Interned {
+ public:
+  explicit Interned(size_t most) : most_(most) {}
+  template <class Same>
+  T* find(uint64_t hash, const Same& same) {
+    const auto [first, last] = index_.equal_range(hash);
+    for (auto it = first; it != last; ++it) {
+      if (same(*it->second)) return it->second;
+    }
+    return nullptr;
+  }
+  T* add(uint64_t hash) {  // null where there are too many
+    if (all_.size() >= most_) return nullptr;
+    return index_.emplace(hash, &all_.emplace_back())->second;
+  }
+
+ private:
+  size_t most_;
+  std::list<T> all_;
+  std::unordered_multimap<uint64_t, T*> index_;
+};
+
+}  // namespace reel
