@@ -4,7 +4,9 @@
 #include <map>
 #include <unordered_map>
 
+#include "core/plan/blocks.h"
 #include "core/plan/plan.h"
+#include "core/plan/recurrence/compiled.h"
 #include "core/structural.h"
 
 namespace reel::plan {
@@ -17,75 +19,6 @@ bool moves_nothing_before(const Shape& shape, int axis) {
   }
   return true;
 }
-
-// Blocks of memory whose distance from each other is fixed by and by: a union-find with offsets, and for each
-// cluster the stretches that are taken.
-class Blocks {
- public:
-  struct Spot {
-    int32_t cluster;
-    int64_t offset;
-  };
-
-  int32_t add(int64_t bytes, bool leaf) {
-    parent_.push_back(static_cast<int32_t>(parent_.size()));
-    offset_.push_back(0);
-    leaf_.push_back(leaf);
-    taken_.emplace_back();
-    if (bytes > 0) taken_.back()[0] = bytes;
-    return parent_.back();
-  }
-
-  Spot find(int32_t block) {
-    int64_t offset = 0;
-    while (parent_[at(block)] != block) {
-      offset += offset_[at(block)];
-      block = parent_[at(block)];
-    }
-    return {block, offset};
-  }
-
-  bool leaf(int32_t cluster) const { return leaf_[at(cluster)]; }
-
-  // Whether [begin, end) of the cluster is free.
-  bool free(int32_t cluster, int64_t begin, int64_t end) const {
-    const auto& taken = taken_[at(cluster)];
-    auto next = taken.lower_bound(begin);
-    if (next != taken.end() && next->first < end) return false;
-    return next == taken.begin() || std::prev(next)->second <= begin;
-  }
-  void take(int32_t cluster, int64_t begin, int64_t end) { taken_[at(cluster)][begin] = end; }
-
-  // Whether cluster `b` fits into `a` with its start at `shift`.
-  bool fits(int32_t a, int32_t b, int64_t shift) const {
-    return std::all_of(taken_[at(b)].begin(), taken_[at(b)].end(), [&](const auto& stretch) {
-      return free(a, stretch.first + shift, stretch.second + shift);
-    });
-  }
-  void unite(int32_t a, int32_t b, int64_t shift) {
-    parent_[at(b)] = a;
-    offset_[at(b)] = shift;
-    for (const auto& [begin, end] : taken_[at(b)]) taken_[at(a)][begin + shift] = end + shift;
-    taken_[at(b)].clear();
-  }
-
-  // From the first byte taken to the last.
-  std::pair<int64_t, int64_t> extent(int32_t cluster) const {
-    const auto& taken = taken_[at(cluster)];
-    if (taken.empty()) return {0, 0};
-    return {taken.begin()->first, std::prev(taken.end())->second};
-  }
-  void stretches(int32_t cluster, int64_t shift, std::vector<std::pair<int64_t, int64_t>>& out) const {
-    for (const auto& [begin, end] : taken_[at(cluster)]) out.emplace_back(begin + shift, end + shift);
-  }
-
- private:
-  static size_t at(int32_t k) { return static_cast<size_t>(k); }
-  std::vector<int32_t> parent_;
-  std::vector<int64_t> offset_;  // from the parent's start
-  std::vector<bool> leaf_;
-  std::vector<std::map<int64_t, int64_t>> taken_;  // begin to end, of clusters
-};
 
 class Placing {
  public:
@@ -107,6 +40,9 @@ class Placing {
     if (passes().place) {
       for (size_t k = 0; k < graph_.nodes.size(); ++k) {
         if (is_join(k)) join_parts(k);
+      }
+      for (size_t k = 0; k < graph_.nodes.size(); ++k) {
+        if (graph_.nodes[k].op->recurrence) lay_over_inputs(k);
       }
     }
     make_roots();
@@ -327,6 +263,63 @@ class Placing {
     return true;
   }
 
+  // ---- Recurrences: an output's rows may lie over those of an input that nobody reads afterwards ----
+
+  void lay_over_inputs(size_t k) {
+    const GraphNode& n = graph_.nodes[k];
+    const Recurrence& r = *n.op->recurrence;
+    const Schedule schedule(graph_.list_of(n));
+    for (const auto& [row, output] : compiled_for(r, schedule.most_rows()).overlays) {
+      const Id in = graph_.in(n)[row];
+      if (!dies_with_its_reader(in)) continue;
+      const Blocks::Spot from = spot(in), mine = blocks_.find(block_[static_cast<size_t>(graph_.id_of(k))]);
+      const int64_t begin = mine.offset + r.offset(output, schedule.rows) * width(graph_.id_of(k));
+      if (from.cluster == mine.cluster || blocks_.leaf(from.cluster)) continue;
+      if (blocks_.lay_over(from.cluster, mine.cluster, from.offset - begin, begin, begin + bytes(in))) return;
+    }
+  }
+
+  // Whether it is memory of its own, or a part of a recurrence's result, that has one reader.
+  bool dies_with_its_reader(Id id) {
+    if (readers_.empty()) readers_ = graph_.readers();
+    if (!is_contiguous(value(id).shape, value(id).strides)) return false;
+    for (Id v = id; graph_.is_node(v); v = graph_.in(graph_.node(v))[0]) {
+      const GraphNode& n = graph_.node(v);
+      if (n.stays) return false;
+      if (n.op->recurrence) return others_read_elsewhere(v, id);
+      if (readers_[graph_.node_of(v)] != 1) return false;
+      if (!n.op->view) return !is_join(graph_.node_of(v)) || only_it_reads_its_parts(n);
+      if (layout_.copied[graph_.node_of(v)] >= 0) return false;
+    }
+    return false;
+  }
+
+  bool only_it_reads_its_parts(const GraphNode& join) const {
+    for (uint32_t p = 0; p < join.inputs; ++p) {
+      if (!layout_.placed[join.first_in + p]) continue;
+      const Id part = graph_.in(join)[p];
+      if (!graph_.is_node(part) || graph_.node(part).op->view || is_join(graph_.node_of(part)) ||
+          graph_.node(part).stays || readers_[graph_.node_of(part)] != 1)
+        return false;
+    }
+    return true;
+  }
+
+  // Whether all that reads the recurrence's result looks at parts of it, of which one is `id`.
+  bool others_read_elsewhere(Id result, Id id) {
+    const int64_t begin = value(id).offset, end = begin + bytes(id);
+    int inside = 0;
+    for (const GraphNode& n : graph_.nodes) {
+      const auto in = graph_.in(n);
+      if (std::find(in.begin(), in.end(), result) == in.end()) continue;
+      if (n.op != &slice_op) return false;
+      const Id part = static_cast<Id>(graph_.leaves.size()) + static_cast<Id>(&n - graph_.nodes.data());
+      const int64_t from = value(part).offset, to = from + bytes(part);
+      inside += from < end && to > begin;
+    }
+    return inside == 1;
+  }
+
   // ---- Roots ----
 
   void make_roots() {
@@ -354,6 +347,7 @@ class Placing {
   Layout layout_;
   Blocks blocks_;
   std::vector<int32_t> block_;              // of values
+  std::vector<uint32_t> readers_;           // of nodes
   std::unordered_map<Id, size_t> columns_;  // of which join a value is a column
 };
 

@@ -64,6 +64,7 @@ class Compiling {
     keep_what_is_shared();
     lay_out(*made_->plan);
     find_moving();
+    find_overlays();
     return std::move(made_);
   }
 
@@ -177,6 +178,47 @@ class Compiling {
     }
   }
 
+  void find_overlays() {
+    for (size_t in = 0; in < plan().roots.size(); ++in) {
+      for (size_t out = 0; out < plan().roots.size(); ++out) {
+        const Compiled::RootBase &from = made_->bases[in], &to = made_->bases[out];
+        if (from.base == Base::row && to.base == Base::output && from.row_bytes == to.row_bytes &&
+            read_before_written(static_cast<int32_t>(in), static_cast<int32_t>(out)))
+          made_->overlays.push_back({from.index, to.index});
+      }
+    }
+  }
+
+  bool read_before_written(int32_t in, int32_t out) {
+    bool written = false;
+    for (size_t s : made_->level) {
+      const Step& step = plan().steps[s];
+      const auto value = [&](uint32_t k) {
+        return plan().values[static_cast<size_t>(plan().operands[step.first + k])];
+      };
+      bool writes = false;
+      for (uint32_t k = step.inputs; k < step.inputs + step.outputs; ++k)
+        writes = writes || value(k).root == out;
+      for (uint32_t k = 0; k < step.inputs; ++k) {
+        if (value(k).root != in) continue;
+        if (written || (writes && step.what != Do::fused)) return false;
+        for (uint32_t j = step.inputs; writes && j < step.inputs + step.outputs; ++j) {
+          if (value(j).root == out && !same_or_other_columns(value(k), value(j))) return false;
+        }
+      }
+      written = written || writes;
+    }
+    return written;
+  }
+
+  // A pointwise kernel may write what it reads, element for element.
+  static bool same_or_other_columns(const PlannedValue& a, const PlannedValue& b) {
+    if (a.shape != b.shape || a.shape.rank() != 2 || a.strides != b.strides || a.strides[1] != 1)
+      return false;
+    const int64_t apart = std::abs(a.offset - b.offset) / static_cast<int64_t>(size_of(a.dtype));
+    return a.dtype == b.dtype && (apart == 0 || (apart >= a.shape[1] && apart < a.strides[0]));
+  }
+
   const Recurrence& r_;
   std::unique_ptr<Compiled> made_;
 };
@@ -185,6 +227,17 @@ class Compiling {
 
 std::unique_ptr<Recurrence::Compiled> compile(const Recurrence& r, int64_t capacity) {
   return Compiling(r, capacity).run();
+}
+
+const Compiled& compiled_for(const Recurrence& r, int64_t rows) {
+  int64_t capacity = 1;
+  while (capacity < rows) capacity *= 2;
+  capacity = rows <= 64 ? rows : capacity;
+  for (const auto& c : r.compiled) {
+    if (c->capacity == capacity && c->passes == passes().bits()) return *c;
+  }
+  r.compiled.push_back(compile(r, capacity));
+  return *r.compiled.back();
 }
 
 }  // namespace reel::plan

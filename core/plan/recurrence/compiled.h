@@ -41,8 +41,15 @@ struct Recurrence::Compiled {
     Id value;
   };
   std::vector<Total> totals;
+  // An input's rows that an output's rows may lie over: each is read before anything is written there.
+  struct Overlay {
+    size_t row, output;
+  };
+  std::vector<Overlay> overlays;
 };
 
 std::unique_ptr<Recurrence::Compiled> compile(const Recurrence& r, int64_t capacity);
+// For levels of at most so many rows: made before, or now.
+const Recurrence::Compiled& compiled_for(const Recurrence& r, int64_t rows);
 
 }  // namespace reel::plan

@@ -1,5 +1,8 @@
 #include "core/plan/recurrence/recurrence.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "core/hash.h"
 #include "core/plan/grouping.h"
 #include "core/plan/recurrence/compiled.h"
@@ -24,6 +27,12 @@ void append(std::vector<Schedule::Run>& runs, const Schedule::Run& run) {
     }
   }
   runs.push_back(run);
+}
+
+int64_t Schedule::most_rows() const {
+  int64_t most = 0;
+  for (const Level& level : levels) most = std::max(most, level.end - level.begin);
+  return most;
 }
 
 std::vector<int64_t> Schedule::words() const {
@@ -66,7 +75,10 @@ Shape Recurrence::shape(size_t output, int64_t row_count) const {
 
 int64_t Recurrence::offset(size_t output, int64_t row_count) const {
   int64_t elements = 0;
-  for (size_t k = 0; k < output; ++k) elements += shape(k, row_count).numel();
+  for (size_t k : order) {
+    if (k == output) break;
+    elements += shape(k, row_count).numel();
+  }
   return elements;
 }
 
@@ -90,6 +102,14 @@ const Recurrence* intern(Body body, size_t rows, size_t reads, size_t own) {
   for (Id id : r.body.outputs) {
     r.totals.push_back(r.body.graph.is_node(id) && grouping.way(r.body.graph.node_of(id)) == Way::alone);
   }
+  r.order.resize(r.body.outputs.size());
+  std::iota(r.order.begin(), r.order.end(), size_t{0});
+  std::stable_sort(r.order.begin(), r.order.end(), [&](size_t a, size_t b) {
+    const auto place = [&](size_t k) {
+      return k >= own ? std::pair(0, int64_t{0}) : std::pair(1, r.total(k) ? 0 : r.shape(k, 1).numel());
+    };
+    return place(a) < place(b);
+  });
   r.op.name = "recurrence";
   r.op.doc = "a body over many rows, level by level; the outputs one after another; made by the planner";
   r.op.vjp = recurrence_vjp;

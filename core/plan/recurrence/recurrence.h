@@ -30,6 +30,7 @@ struct Schedule {
   std::vector<Level> levels;            // in the order of time; they tile the rows
   std::vector<std::vector<Run>> reads;  // of each read, in the order of `to`
 
+  int64_t most_rows() const;           // of a level
   std::vector<int64_t> words() const;  // as a call's constants
   explicit Schedule(std::span<const int64_t> words);
   Schedule() = default;
@@ -44,6 +45,9 @@ struct Recurrence {
   size_t rows = 0, reads = 0;
   std::vector<bool> totals;  // of outputs: summed over all rows
   size_t own = 0;  // of the outputs: those that were asked for; what follows is kept for the gradient
+  // Of outputs: how they lie. What is kept comes first, the widest of the own ones last, so that one end of
+  // the result can lie over an input (place.cpp).
+  std::vector<size_t> order;
   Op op;
 
   struct Gradient;

@@ -21,26 +21,14 @@ using Run = Schedule::Run;
 // The rows of each level that one thread takes.
 using Share = std::vector<Schedule::Level>;
 
-const Compiled& compiled_for(const Recurrence& r, int64_t rows) {
-  int64_t capacity = 1;
-  while (capacity < rows) capacity *= 2;
-  capacity = rows <= 64 ? rows : capacity;
-  for (const auto& c : r.compiled) {
-    if (c->capacity == capacity && c->passes == passes().bits()) return *c;
-  }
-  r.compiled.push_back(compile(r, capacity));
-  return *r.compiled.back();
-}
-
 class Running {
  public:
   Running(const Exec& e, const Schedule& schedule, const Compiled& compiled)
       : e_(e), r_(*e.op.recurrence), schedule_(schedule), c_(compiled) {
     shared_ = Buffer(static_cast<size_t>(std::max<int64_t>(c_.plan->arena_bytes, 1)));
-    std::byte* next = e.out.data;
     for (size_t k = 0; k < r_.body.outputs.size(); ++k) {
-      outputs_.push_back(next);
-      next += r_.shape(k, schedule.rows).numel() * static_cast<int64_t>(size_of(e.out.dtype));
+      outputs_.push_back(e.out.data +
+                         r_.offset(k, schedule.rows) * static_cast<int64_t>(size_of(e.out.dtype)));
     }
   }
 
@@ -272,9 +260,7 @@ std::vector<Share> shares(const Recurrence& r, const Schedule& schedule, int n) 
 void run_recurrence(const Exec& e) {
   const Recurrence& r = *e.op.recurrence;
   const Schedule schedule(e.list);
-  int64_t most = 0;
-  for (const auto& level : schedule.levels) most = std::max(most, level.end - level.begin);
-  const Compiled& compiled = compiled_for(r, most);
+  const Compiled& compiled = compiled_for(r, schedule.most_rows());
   Running running(e, schedule, compiled);
   running.once();
   const int most_threads = passes().split ? threads_for(e.out.shape.numel() * 8) : 1;

@@ -73,6 +73,27 @@ class Tracing {
       const Id id = graph().id_of(k);
       forward_[values_[static_cast<size_t>(id)].node()] = id;
     }
+    tape_.grad_enabled = false;
+    for (size_t j = r_.own; j < r_.body.outputs.size(); ++j) read_columns(r_.body.outputs[j]);
+  }
+
+  // What is kept as columns of one value is read from there.
+  void read_columns(Id kept) {
+    if (graph().node(kept).op != &concat_op) return;
+    int64_t column = 0;
+    for (Id part : graph().in(graph().node(kept))) {
+      const int64_t end = column + graph().shape(part)[1];
+      columns_.push_back(slice(values_[static_cast<size_t>(kept)], 1, column, end));
+      column_[values_[static_cast<size_t>(part)].node()] = columns_.back().node();
+      column = end;
+    }
+  }
+  const Node* seen(const Node* n) const {
+    const auto at = column_.find(n);
+    return at == column_.end() ? n : at->second;
+  }
+  bool is_column(const Node* n) const {
+    return std::any_of(columns_.begin(), columns_.end(), [&](const Tensor& c) { return c.node() == n; });
   }
 
   void record_gradient() {
@@ -159,7 +180,7 @@ class Tracing {
     find_twins(nodes);
     std::unordered_map<const Node*, bool> needed;
     for (const Tensor& sum : sums_) {
-      if (sum.defined()) needed[sum.node()] = true;
+      if (sum.defined()) needed[seen(sum.node())] = true;
     }
     std::vector<std::pair<Node*, From>> leaves;
     const auto leaf = [&](Node* n, From from) {
@@ -173,13 +194,18 @@ class Tracing {
     std::vector<Node*> made;
     for (size_t k = nodes.size(); k-- > 0;) {
       Node* n = nodes[k];
-      if (!needed.contains(n) || kept(n) || from_.contains(n)) continue;
+      if (!needed.contains(n) || kept(n) || from_.contains(n) || is_column(n)) continue;
       if (better_early(n)) {
         note_early(n);
         continue;
       }
       made.push_back(n);
-      for (uint32_t i = 0; i < n->inputs; ++i) needed[n->in[i]] = true;
+      for (uint32_t i = 0; i < n->inputs; ++i) needed[seen(n->in[i])] = true;
+    }
+    for (const Tensor& column : columns_) {  // which anything may read
+      if (!needed.contains(column.node())) continue;
+      made.push_back(column.node());
+      needed[column.node()->in[0]] = true;
     }
     std::reverse(made.begin(), made.end());
     for (const auto& [n, from] : from_) {
@@ -218,7 +244,7 @@ class Tracing {
         body.floats.push_back(n->attrs.f);
       }
       in.clear();
-      for (uint32_t k = 0; k < n->inputs; ++k) in.push_back(id_of.at(n->in[k]));
+      for (uint32_t k = 0; k < n->inputs; ++k) in.push_back(id_of.at(seen(n->in[k])));
       id_of[n] =
           body.graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
       body.requires_grad.push_back(false);
@@ -227,7 +253,7 @@ class Tracing {
       auto& of = k < r_.rows             ? gradient_->of_rows
                  : k < r_.body.arguments ? gradient_->of_reads
                                          : gradient_->of_shared;
-      of.push_back(sums_[k].defined() ? id_of.at(sums_[k].node()) : -1);
+      of.push_back(sums_[k].defined() ? id_of.at(seen(sums_[k].node())) : -1);
     }
   }
 
@@ -266,10 +292,36 @@ class Tracing {
   const Tape::Aside aside_;
   std::unique_ptr<Gradient> gradient_;
   Tensors values_, extra_, sums_;
-  std::vector<bool> shared_;                     // of the body's nodes
-  std::unordered_map<const Node*, From> from_;   // placeholders
-  std::unordered_map<const Node*, Id> forward_;  // what the forward pass made
+  std::vector<bool> shared_;                       // of the body's nodes
+  std::unordered_map<const Node*, From> from_;     // placeholders
+  std::unordered_map<const Node*, Id> forward_;    // what the forward pass made
+  Tensors columns_;                                // of what is kept
+  std::unordered_map<const Node*, Node*> column_;  // .. that hold what the forward pass made
 };
+
+// Of what is kept, the first values that together are as wide as an input become one, which can then lie
+// where that input lies.
+void join_columns(const Recurrence& plain, Body& body) {
+  const auto columns = [&](Id id) {
+    const Shape& shape = body.graph.shape(id);
+    return shape.rank() == 2 ? shape[1] : 0;
+  };
+  const auto first = body.outputs.begin() + static_cast<ptrdiff_t>(plain.own);
+  for (size_t k = 0; k < plain.rows; ++k) {
+    int64_t width = 0;
+    auto end = first;
+    while (end != body.outputs.end() && columns(*end) > 0 && width < columns(static_cast<Id>(k)))
+      width += columns(*end++);
+    if (end - first < 2 || width != columns(static_cast<Id>(k))) continue;
+    const std::vector<Id> parts(first, end);
+    GraphNode all{.op = &concat_op, .i = {1}, .dtype = body.graph.dtype(parts[0])};
+    all.shape = {body.graph.shape(parts[0])[0], width};
+    body.outputs.erase(first, end);
+    body.outputs.insert(body.outputs.begin() + static_cast<ptrdiff_t>(plain.own), body.graph.add(all, parts));
+    body.requires_grad.push_back(false);
+    return;
+  }
+}
 
 }  // namespace
 
@@ -303,6 +355,7 @@ const Recurrence* with_kept(const Recurrence& plain) {
       body.outputs.push_back(body.graph.add(e.node, e.in));
       body.requires_grad.push_back(false);
     }
+    join_columns(plain, body);
     identify(body);
     r = intern(std::move(body), plain.rows, plain.reads, plain.own);
     if (!r) return nullptr;
