@@ -171,6 +171,7 @@ struct Op {
   // says.
   bool (*row_by_row)(const Attrs& attrs, const Shape& in) = nullptr;
   bool accumulates = false;        // kernels can add onto their output (Exec::add)
+  bool in_place = false;           // kernels may write over in[0], which has the output's shape
   bool shape_is_argument = false;  // the caller chooses the output's shape
   mutable std::vector<Sample> (*samples)() = nullptr;
   mutable std::vector<BadSample> (*bad)() = nullptr;

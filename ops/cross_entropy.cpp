@@ -64,15 +64,18 @@ void cross_entropy_grad_kernel(const Exec& e) {
   });
 }
 
-// The reference, from the definition: for each row that counts, log p and the smoothed target distribution q
-// of each class.
+// The reference, from the definition: for each row log p and the smoothed target distribution q of each
+// class; of none, where the row does not count.
 template <class Row>
 void reference(const Exec& e, const Row& at_row) {
   const int64_t n = classes_of(e.in[0]);
   const int64_t* targets = checked_targets(e, n);
   std::vector<double> log_p(static_cast<size_t>(n)), q(log_p.size());
   for (int64_t row = 0; row < e.in[1].shape.numel(); ++row) {
-    if (targets[row] == e.attrs.i[0]) continue;
+    if (targets[row] == e.attrs.i[0]) {
+      at_row(row, {}, {});
+      continue;
+    }
     const double* x = e.in[0].as<double>() + row * n;
     double max = x[0], sum = 0;
     for (int64_t c = 1; c < n; ++c) max = std::isnan(x[c]) ? x[c] : std::max(max, x[c]);
@@ -88,19 +91,18 @@ void reference(const Exec& e, const Row& at_row) {
 
 void cross_entropy_reference(const Exec& e) {
   auto* y = e.out.as<double>();
-  std::fill(y, y + e.out.shape.numel(), 0.0);
   reference(e, [&](int64_t row, const std::vector<double>& log_p, const std::vector<double>& q) {
+    y[row] = 0;
     for (size_t c = 0; c < q.size(); ++c) y[row] -= q[c] == 0 ? 0 : q[c] * log_p[c];
   });
 }
 
 void cross_entropy_grad_reference(const Exec& e) {
-  auto* dx = e.out.as<double>();
-  std::fill(dx, dx + e.out.shape.numel(), 0.0);
+  const int64_t n = classes_of(e.in[0]);
   reference(e, [&](int64_t row, const std::vector<double>& log_p, const std::vector<double>& q) {
-    for (size_t c = 0; c < q.size(); ++c) {
-      dx[static_cast<size_t>(row) * q.size() + c] = (std::exp(log_p[c]) - q[c]) * e.in[2].as<double>()[row];
-    }
+    double* dx = e.out.as<double>() + row * n;
+    if (q.empty()) std::fill(dx, dx + n, 0.0);
+    for (size_t c = 0; c < q.size(); ++c) dx[c] = (std::exp(log_p[c]) - q[c]) * e.in[2].as<double>()[row];
   });
 }
 
@@ -202,6 +204,7 @@ const Op cross_entropy_grad_op{
         },
     .f32 = cross_entropy_grad_kernel,
     .f64 = cross_entropy_grad_reference,
+    .in_place = true,
     .samples =
         [] {
           std::vector<Sample> samples = fused_samples(

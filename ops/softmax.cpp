@@ -168,6 +168,7 @@ const Op softmax_op{
     .f32 = [](const Exec& e) { run_lines(e, false, softmax_row); },
     .f64 = softmax_reference,
     .row_by_row = by_rows,
+    .in_place = true,
     .samples = [] { return axis_samples(softmax); },
     .bad = [] { return axis_bad(softmax); },
 };
@@ -181,6 +182,7 @@ const Op log_softmax_op{
     .f32 = [](const Exec& e) { run_lines(e, false, log_softmax_row); },
     .f64 = log_softmax_reference,
     .row_by_row = by_rows,
+    .in_place = true,
     .samples = [] { return axis_samples(log_softmax); },
     .bad = [] { return axis_bad(log_softmax); },
 };

@@ -73,9 +73,11 @@ bool apart(const plan::Plan& plan) {
       const bool overlap = a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
       if (!together || !overlap) continue;
       const plan::Step& step = plan.steps[static_cast<size_t>(std::max(a.first, b.first))];
-      const bool handed_over = (a.last == b.first || b.last == a.first) && a.offset == b.offset &&
-                               a.bytes == b.bytes && step.what == plan::Do::call &&
-                               plan.nodes[static_cast<size_t>(step.node)].op->kind == Kind::pointwise;
+      const bool pointwise = step.what == plan::Do::fused ||
+                             (step.what == plan::Do::call &&
+                              plan.nodes[static_cast<size_t>(step.node)].op->kind == Kind::pointwise);
+      const bool handed_over =
+          (a.last == b.first || b.last == a.first) && a.offset == b.offset && a.bytes == b.bytes && pointwise;
       if (!handed_over) return false;
     }
   }

@@ -49,6 +49,12 @@ const uint8_t* PreparedPointwise::copied_inputs(std::span<std::byte* const> data
   return copied.data();
 }
 
+bool PreparedPointwise::replaces(size_t input, size_t output) const {
+  return !outputs_[output].sums && std::none_of(hazards_.begin(), hazards_.end(), [&](const Hazard& h) {
+    return h.input == input && h.output == output;
+  });
+}
+
 template <class T>
 void PreparedPointwise::run_as(std::span<std::byte* const> data, std::span<const double> scalars) const {
   const uint8_t* copied = copied_inputs(data);

@@ -44,6 +44,8 @@ class PreparedPointwise {
                 int64_t end) const;
 
   int64_t cost() const { return cost_; }  // of all elements, in elementary operations
+  // Whether the output can lie where the input lies without a copy of that.
+  bool replaces(size_t input, size_t output) const;
 
  private:
   template <class T>

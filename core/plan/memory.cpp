@@ -68,28 +68,35 @@ void find_lifetimes(Plan& plan) {
   }
 }
 
-// A pointwise result may take the place of an input that is read for the last time, element for element.
-int32_t replaced_input(const Plan& plan, size_t s) {
+// Whether the k-th output of a step may be written over its j-th input, element for element.
+bool may_replace(const Plan& plan, const Step& step, uint32_t j, uint32_t k) {
+  if (step.what == Do::fused) return plan.prepared[static_cast<size_t>(step.kernel)].replaces(j, k);
+  if (step.what != Do::call || step.add) return false;
+  const Op& op = *plan.nodes[static_cast<size_t>(step.node)].op;
+  return op.kind == Kind::pointwise || (op.in_place && j == 0);
+}
+
+// A result may take the place of an input that is read for the last time. The root of that; -1: none.
+int32_t replaced_input(const Plan& plan, size_t s, int32_t root) {
   const Step& step = plan.steps[s];
-  if (step.what != Do::call || step.add ||
-      plan.nodes[static_cast<size_t>(step.node)].op->kind != Kind::pointwise)
-    return -1;
-  const PlannedValue& out = plan.values[static_cast<size_t>(plan.operands[step.first + step.inputs])];
-  if (plan.roots[static_cast<size_t>(out.root)].first != static_cast<int32_t>(s)) return -1;
-  for (uint32_t k = 0; k < step.inputs; ++k) {
-    const PlannedValue& in = plan.values[static_cast<size_t>(plan.operands[step.first + k])];
-    const Root& root = plan.roots[static_cast<size_t>(in.root)];
-    const auto fits = [&](const PlannedValue& v) {
-      return v.dtype == out.dtype && v.shape == out.shape && v.offset == out.offset &&
-             is_contiguous(v.shape, v.strides);
-    };
-    bool replaceable = root.home == Home::scratch && root.last == static_cast<int32_t>(s) && fits(in) &&
-                       root.bytes == plan.roots[static_cast<size_t>(out.root)].bytes;
-    for (uint32_t j = 0; replaceable && j < step.inputs; ++j) {
-      const PlannedValue& other = plan.values[static_cast<size_t>(plan.operands[step.first + j])];
-      replaceable = other.root != in.root || fits(other);
-    }
-    if (replaceable) return in.root;
+  const auto value = [&](uint32_t k) -> const PlannedValue& {
+    return plan.values[static_cast<size_t>(plan.operands[step.first + k])];
+  };
+  uint32_t k = 0;
+  while (k < step.outputs && value(step.inputs + k).root != root) ++k;
+  if (k == step.outputs) return -1;
+  const PlannedValue& out = value(step.inputs + k);
+  const auto fits = [&](const PlannedValue& v) {
+    return v.dtype == out.dtype && v.shape == out.shape && v.offset == out.offset &&
+           is_contiguous(v.shape, v.strides);
+  };
+  for (uint32_t j = 0; j < step.inputs; ++j) {
+    const Root& in = plan.roots[static_cast<size_t>(value(j).root)];
+    bool replaceable = in.home == Home::scratch && in.last == static_cast<int32_t>(s) && fits(value(j)) &&
+                       fits(out) && in.bytes == plan.roots[static_cast<size_t>(root)].bytes;
+    for (uint32_t i = 0; replaceable && i < step.inputs; ++i)
+      replaceable = value(i).root != value(j).root || (fits(value(i)) && may_replace(plan, step, i, k));
+    if (replaceable) return value(j).root;
   }
   return -1;
 }
@@ -145,12 +152,11 @@ void lay_out(Plan& plan) {
   for (size_t s = 0; s < plan.steps.size(); ++s) {
     for (int32_t r : born[s]) {
       const Root& root = plan.roots[static_cast<size_t>(r)];
-      const Step& step = plan.steps[s];
-      const int32_t out_root = plan.values[static_cast<size_t>(plan.operands[step.first + step.inputs])].root;
-      const int32_t replaced = r == out_root ? replaced_input(plan, s) : -1;
-      if (replaced >= 0) {
-        block_of[static_cast<size_t>(r)] = block_of[static_cast<size_t>(replaced)];
-        blocks[static_cast<size_t>(block_of[static_cast<size_t>(r)])].last = root.last;
+      const int32_t replaced = replaced_input(plan, s, r);
+      const int32_t block = replaced < 0 ? -1 : block_of[static_cast<size_t>(replaced)];
+      if (block >= 0 && blocks[static_cast<size_t>(block)].last == static_cast<int32_t>(s)) {
+        block_of[static_cast<size_t>(r)] = block;
+        blocks[static_cast<size_t>(block)].last = root.last;
       } else {
         block_of[static_cast<size_t>(r)] = static_cast<int32_t>(blocks.size());
         blocks.push_back(
