@@ -1,4 +1,4 @@
-// The reviews of the example sentiment.
+// The reviews of the example sentiment, and what its reader thinks at each word.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -6,6 +6,7 @@
 
 #include "examples/data/word_vectors.h"
 #include "examples/sentiment/reviews.h"
+#include "examples/sentiment/word_reader.h"
 
 using namespace reel;
 using namespace reel::examples;
@@ -58,4 +59,22 @@ TEST_CASE("sentiment: words start from the vectors that are known") {
   CHECK(values[4] == 5);
   CHECK(values[5] == 6);
   for (size_t k = 0; k < 4; ++k) CHECK(std::abs(values[k]) < 0.5);
+}
+
+TEST_CASE("sentiment: the verdict is the mean of the opinions at the words, padded or not") {
+  manual_seed(3);
+  const Symbols words(std::vector<std::vector<std::string>>{{"a", "b", "c"}});
+  const WordVectors none{.words = {}, .width = 5, .values = {}, .ids = {}};
+  WordReader reader(words, none, 4, 0.5, 1);
+  reader.eval();
+  const NoGrad no_grad;
+  const std::vector<std::vector<int64_t>> texts{{1, 2, 3, 1, 1}, {3, 2}};
+  const auto logits = reader(padded(texts, std::vector<size_t>{0, 1})).to_vector<double>();
+  for (size_t k = 0; k < 2; ++k) {
+    double mean = 0;
+    const auto opinions = reader.opinions(texts[k]);
+    REQUIRE(opinions.size() == texts[k].size());
+    for (const double opinion : opinions) mean += opinion / static_cast<double>(opinions.size());
+    CHECK(mean == doctest::Approx(logits[2 * k + 1] - logits[2 * k]).epsilon(1e-4));
+  }
 }
