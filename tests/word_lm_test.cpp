@@ -91,9 +91,9 @@ TEST_CASE("word_lm: however a sentence ends, P is one over all sentences") {
     if (ending == Ending::eos)
       model.output.bias.assign(Tensor::from(std::vector<float>{0, 0.5, -0.5, 4}, {4}));
     if (ending == Ending::bernoulli) model.stop->bias.assign(full({1}, 3));
-    if (ending == Ending::length) {
-      model.lengths.assign(Tensor::from(std::vector<float>{0, 1, 2, -1, 0.5, 0, 1}, {7}));
-    }
+    model.count_lengths({{"a"}, {"b"}, {"a", "b"}, {}});
+    if (ending == Ending::length)
+      CHECK(std::exp(model.lengths.to_vector<double>()[1]) == doctest::Approx(3.0 / 11));
     double sum = 0, one_by_one = 0, together = 0;
     const auto all = sentences_up_to(6);
     std::vector<size_t> rows;

@@ -1,4 +1,4 @@
-// dna: finds genes and their promoters base by base, reading in both directions, in one, and through a window
+// dna: finds promoters base by base: reading in both directions, in one, and through a window
 // Subject: Classifying sequences
 #include <fmt/format.h>
 
@@ -13,14 +13,14 @@
 #include "examples/common/training_loop.h"
 #include "examples/data/batches.h"
 #include "examples/data/symbols.h"
-#include "examples/dna/genes.h"
+#include "examples/dna/promoters.h"
 
 namespace reel::examples {
 
 namespace {
 
 struct Settings {
-  CommonFlags common{.steps = 1500, .batch = 32, .hidden = 40, .lr = 1e-2, .log_every = 10};
+  CommonFlags common{.steps = 1500, .batch = 32, .hidden = 32, .lr = 1e-2, .log_every = 10};
 
   void declare(Flags& flags) { add_common(flags, common); }
 };
@@ -35,7 +35,7 @@ struct Data {
     const auto all = own ? read_conll(s.common.data[0]) : std::vector<TaggedSentence>();
     for (size_t k = 0; k < all.size(); ++k) (k >= all.size() * 9 / 10 ? test : train).push_back(all[k]);
     if (own && train.empty()) fail("{}: {} sequence is too few: want ten", s.common.data[0], all.size());
-    for (uint64_t k = 0; !own && k < 4000; ++k) train.push_back(make_dna(s.common.seed, k));
+    for (uint64_t k = 0; !own && k < 20000; ++k) train.push_back(make_dna(s.common.seed, k));
     for (uint64_t k = 0; !own && k < 400; ++k)
       test.push_back(make_dna(s.common.seed, (uint64_t{1} << 40) + k));
     std::vector<std::vector<std::string>> texts;
@@ -114,7 +114,7 @@ std::vector<std::string> tagged(const Taggers& taggers, const SequenceNetwork& n
   return tags;
 }
 
-// "acg[TATAAT]promoter.."
+// "acg[TTGACA]gat.."
 std::string marked(const TaggedSentence& sequence, const std::vector<std::string>& tags) {
   std::string text;
   const auto found = entities(tags);
@@ -167,7 +167,7 @@ int run(const Settings& s) {
   TrainingLoop loop("dna", s.common, taggers,
                     {.clip_norm = 1,
                      .decay = true,
-                     .title = "Genes: loss",
+                     .title = "Promoters: loss",
                      .y_label = "nats a base",
                      .log_y = true,
                      .same = {{"sequences", std::to_string(data.train.size())}}});
@@ -193,7 +193,7 @@ int run(const Settings& s) {
       score[k].add(tagged(taggers, *taggers.all()[k], data, sequence), sequence.tags);
   }
   const auto shown = std::find_if(data.test.begin(), data.test.end(), [](const TaggedSentence& sequence) {
-    return entities(sequence.tags).size() > 3;
+    return entities(sequence.tags).size() == 2 && sequence.words.size() > 70;
   });
   const TaggedSentence& example = shown == data.test.end() ? data.test[0] : *shown;
   say("  as it is         {}\n  both directions  {}\n", marked(example, example.tags),
@@ -214,7 +214,7 @@ int main(int argc, char** argv) {
   using namespace reel::examples;
   return run_program<Settings>(
       argc, argv, "dna",
-      "Learns which bases of a DNA are promoters and genes. --data FILE: base TAB tag, a blank line between "
+      "Learns which bases of a DNA belong to a promoter. --data FILE: base TAB tag, a blank line between "
       "sequences; tags are O, B-TYPE, I-TYPE.",
       run);
 }

@@ -18,8 +18,8 @@ namespace reel::examples {
 namespace {
 
 struct Settings {
-  CommonFlags common{.steps = 2000, .batch = 32, .hidden = 48, .lr = 5e-3, .log_every = 10};
-  long context = 60, horizon = 40;
+  CommonFlags common{.steps = 4000, .batch = 32, .hidden = 48, .lr = 5e-3, .log_every = 10};
+  long context = 60, horizon = 100;
   std::string column;
 
   void declare(Flags& flags) {

@@ -91,29 +91,27 @@ bool train(TrainingLoop& loop, BestWeights& best, long per_epoch, const std::fun
   return true;
 }
 
-// The first reviews of the test that are neither short nor long, each word shaded by what the LSTM thinks
-// there.
+// The first reviews of the test that are neither short nor long, each word shaded by what it does to the
+// verdict.
 void shade_words(WordReader& reader, const Data& data, const std::string& path) {
   const NoGrad no_grad;
   reader.eval();
-  ShadedWords picture{
-      .title = "What the LSTM thinks of a review, word by word", .low_label = "bad", .high_label = "good"};
+  ShadedWords picture{.title = "What each word does to the log odds of a good review",
+                      .low_label = "worse",
+                      .high_label = "better",
+                      .most = 1e-6};
   for (const LabelledTree& review : data.reviews.test) {
     const std::vector<std::string> words = review.sentence();
     if (review.label() == 2 || words.size() < 4 || words.size() > 30) continue;
     if (picture.texts.size() == 8) break;
-    ShadedText text{.words = words};
-    double log_odds = 0;
     std::vector<int64_t> ids;
     for (const std::string& word : words) ids.push_back(data.words[lower(word)]);
-    for (const double opinion : reader.opinions(ids)) {
-      text.values.push_back(std::tanh(opinion / 2));  // 2 P(good) - 1
-      log_odds += opinion / static_cast<double>(words.size());
-    }
-    text.caption = fmt::format("P(good) = {:.2f}; it is {}", 1 / (1 + std::exp(-log_odds)),
-                               review.label() > 2 ? "good" : "bad");
-    say("  {}: {}\n", text.caption, fmt::join(words, " "));
-    picture.texts.push_back(std::move(text));
+    const auto [log_odds, of_word] = reader.influence(ids);
+    for (const double much : of_word) picture.most = std::max(picture.most, std::abs(much));
+    const std::string caption = fmt::format("P(good) = {:.2f}; it is {}", 1 / (1 + std::exp(-log_odds)),
+                                            review.label() > 2 ? "good" : "bad");
+    say("  {}: {}\n", caption, fmt::join(words, " "));
+    picture.texts.push_back({caption, words, of_word});
   }
   write_svg(path, shaded_words(picture));
   say("picture {}\n", path);

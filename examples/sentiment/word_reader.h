@@ -25,11 +25,25 @@ struct WordReader : nn::Module {
     return output(drop(sum(h, 0) * to(Tensor::from(share, {batch, 1}), default_dtype())));
   }
 
-  // What the state at each word says by itself: the log odds of good, [time]. Their mean is what the review
-  // is judged by, so these are the words' shares in the verdict.
-  std::vector<double> opinions(const std::vector<int64_t>& ids) const {
-    const Tensor logits = output(lstm(drop(words(padded({ids}, std::vector<size_t>{0}).x))).output);
-    return (select(logits, 2, 1) - select(logits, 2, 0)).to_vector<double>();
+  // The log odds of good, and by how much they would be less without the word, of each word of the text,
+  // which has at least two.
+  struct Influence {
+    double log_odds;
+    std::vector<double> of_word;
+  };
+  Influence influence(const std::vector<int64_t>& ids) const {
+    std::vector<std::vector<int64_t>> texts{ids};
+    std::vector<size_t> rows{0};
+    for (size_t t = 0; t < ids.size(); ++t) {
+      rows.push_back(texts.size());
+      texts.push_back(ids);
+      texts.back().erase(texts.back().begin() + static_cast<std::ptrdiff_t>(t));
+    }
+    const Tensor logits = (*this)(padded(texts, rows));
+    const auto log_odds = (select(logits, 1, 1) - select(logits, 1, 0)).to_vector<double>();
+    Influence result{log_odds[0], {}};
+    for (size_t t = 1; t < log_odds.size(); ++t) result.of_word.push_back(log_odds[0] - log_odds[t]);
+    return result;
   }
 
   WordEmbedding words;

@@ -139,6 +139,7 @@ int run(const Settings& s) {
   const Symbols vocabulary = data.vocabulary(s.max_words);
   LanguageModel model(vocabulary, ending_named(s.ending),
                       {s.common.hidden, s.common.layers, s.dropout, data.longest()});
+  model.count_lengths(data.train);
   Batches batches(data.train.size(), s.common.batch, s.common.seed);
   BestWeights best(model);
   TrainingLoop loop("word_lm", s.common, model,

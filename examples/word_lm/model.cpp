@@ -39,8 +39,16 @@ LanguageModel::LanguageModel(const Symbols& vocabulary, Ending ends, const Sizes
   }
   if (ending == Ending::length) {
     left = std::make_unique<nn::Embedding>(nn::Member{this, "left"}, longest + 1, sizes.hidden);
-    lengths = parameter("lengths", {longest + 1}, nn::init::constant(0));
+    lengths = buffer("lengths", full({longest + 1}, -std::log(static_cast<double>(longest + 1))));
   }
+}
+
+void LanguageModel::count_lengths(const std::vector<Sentence>& text) {
+  if (!left) return;
+  std::vector<double> p(static_cast<size_t>(longest) + 1, 1);
+  for (const Sentence& sentence : text) ++p.at(sentence.size());
+  for (double& x : p) x = std::log(x / static_cast<double>(text.size() + p.size()));
+  lengths.assign(to(Tensor::from(p, {longest + 1}), lengths.dtype()));
 }
 
 Tensor LanguageModel::nats(const std::vector<Sentence>& text, const std::vector<size_t>& rows) const {
@@ -74,9 +82,7 @@ Tensor LanguageModel::nats(const std::vector<Sentence>& text, const std::vector<
     nats = nats + sum(each * to(padded(steps, all).x, each.dtype()));
   }
   if (left) {
-    const auto batch = static_cast<int64_t>(rows.size());
-    nats = nats + cross_entropy(broadcast_to(lengths, {batch, longest + 1}), Tensor::from(count, {batch}),
-                                {.reduction = Reduction::sum});
+    nats = nats - sum(gather(lengths, 0, Tensor::from(count, {static_cast<int64_t>(count.size())})));
   }
   return nats;
 }

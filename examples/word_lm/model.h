@@ -28,6 +28,9 @@ struct LanguageModel : nn::Module {
   };
   LanguageModel(const Symbols& vocabulary, Ending ends, const Sizes& sizes);
 
+  // P(n) as often as sentences of n words are in this text; each length counts once more, so that none is
+  // impossible.
+  void count_lengths(const std::vector<Sentence>& text);
   // -log P of these sentences, in nats.
   Tensor nats(const std::vector<Sentence>& text, const std::vector<size_t>& rows) const;
   double log_probability(const Sentence& sentence) const;
@@ -43,7 +46,7 @@ struct LanguageModel : nn::Module {
   nn::Linear output;
   std::unique_ptr<nn::Linear> stop;     // bernoulli
   std::unique_ptr<nn::Embedding> left;  // length: vectors of how many words are left
-  Tensor lengths;                       // length: logits of P(n), [longest + 1]
+  Tensor lengths;                       // length: log P(n), [longest + 1]
 
  private:
   int64_t end() const { return known.size(); }  // the id of <EOS>, from which the first word follows
