@@ -116,7 +116,10 @@ TEST_CASE("word_lm: what is written is as likely as the model says") {
     LanguageModel model(two_words, ending, {.hidden = 6, .longest = 3});
     model.eval();
     const NoGrad no_grad;
-    favour_unknown(model, -30);  // then P is that of sentences without it
+    model.output.weight.assign(6 * model.output.weight);  // so that it matters what came before
+    favour_unknown(model, -30);                           // then P is that of sentences without it
+    if (model.left) model.left->weight.assign(6 * model.left->weight);
+    if (model.stop) model.stop->bias.assign(full({1}, -1));
     std::mt19937_64 random(5);
     constexpr int samples = 4000;
     std::map<Sentence, double> share;
