@@ -9,9 +9,10 @@
 using namespace reel::examples;
 using reel::scratch::Contains;
 
-TEST_CASE("char_lm: places in the line") {
-  CHECK(places_in_line({"a", "b", "\n", "\n", "c"}) == std::vector<double>{0, 1, 2, 0, 0});
-  CHECK(places_in_line({}).empty());
+TEST_CASE("char_lm: places in the word") {
+  CHECK(places_in_word({"a", "b", " ", "\n", "c", "d", "\n", "e"}) ==
+        std::vector<double>{0, 1, 2, 0, 0, 1, 2, 0});
+  CHECK(places_in_word({}).empty());
 }
 
 TEST_CASE("char_lm: the unit that goes most with a signal, or against it") {

@@ -171,7 +171,7 @@ class Training {
     }
   }
 
-  // The end of the text, shaded by a unit that counts its characters.
+  // The end of the text, shaded by a unit that counts letters.
   void draw_unit() {
     const NoGrad no_grad;
     const size_t count = std::min<size_t>(ids_.size(), 2000);
@@ -182,10 +182,10 @@ class Training {
     const Tensor x = one_hot(Tensor::from(ids, {static_cast<int64_t>(count), 1}), characters_.size());
     const auto h = model_.recurrent(x).output.template to_vector<double>();
     model_.train();
-    unit_ = closest_unit(h, places_in_line(text));
+    unit_ = closest_unit(h, places_in_word(text));
     const std::string path = s_.common.out + "/unit.svg";
     write_svg(path, shaded_words(shaded_by(text, h, unit_, 700)));
-    say("picture {}: a hidden unit that follows the place in the line\n", path);
+    say("picture {}: a hidden unit that follows the place in the word\n", path);
   }
 
   int finish() {

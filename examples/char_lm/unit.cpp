@@ -7,12 +7,12 @@
 
 namespace reel::examples {
 
-std::vector<double> places_in_line(const std::vector<std::string>& text) {
+std::vector<double> places_in_word(const std::vector<std::string>& text) {
   std::vector<double> places;
   double place = 0;
   for (const std::string& c : text) {
     places.push_back(place);
-    place = c == "\n" ? 0 : place + 1;
+    place = c == " " || c == "\n" ? 0 : place + 1;
   }
   return places;
 }
@@ -42,8 +42,9 @@ ShadedWords shaded_by(const std::vector<std::string>& text, const std::vector<do
     shaded.words.push_back(text[t]);
     shaded.values.push_back(h[t * units + unit.index]);
   }
-  return {.title = fmt::format("Hidden unit {} follows the place in the line (correlation {:.2f})",
-                               unit.index + 1, unit.correlation),
+  return {.title = fmt::format(
+              "Hidden unit {}, of all the one that follows the place in the word most (r = {:.2f})",
+              unit.index + 1, unit.correlation),
           .low_label = "h = -1",
           .high_label = "1",
           .gap = "",

@@ -1,4 +1,4 @@
-// A look into the hidden state: the unit that follows the place in the line, over a piece of the text.
+// A look into the hidden state: the unit that follows the place in the word, over a piece of the text.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace reel::examples {
 
-// How many characters each one is from the last line end.
-std::vector<double> places_in_line(const std::vector<std::string>& text);
+// How many letters stand between each character and the last blank or line end.
+std::vector<double> places_in_word(const std::vector<std::string>& text);
 
 struct Unit {
   std::size_t index;

@@ -20,7 +20,7 @@ namespace reel::examples {
 namespace {
 
 struct Settings {
-  CommonFlags common{.steps = 1500, .batch = 32, .hidden = 32, .lr = 1e-2, .log_every = 10};
+  CommonFlags common{.steps = 4000, .batch = 32, .hidden = 48, .lr = 1e-2, .log_every = 10};
 
   void declare(Flags& flags) { add_common(flags, common); }
 };
