@@ -1,4 +1,4 @@
-// remedies: clipping, weight decay, dropout, leaky units and gates against a long delay
+// remedies: clipping, weight decay, dropout, leaky units, gates, clocks and skips against a long delay
 // Subject: Gradients through time
 #include <fmt/format.h>
 
@@ -67,14 +67,21 @@ struct Contenders : nn::Module {
                      for (Tensor p : parameters) p.set_grad(p.grad() + 1e-3 * detach(p));
                    }});
     all.push_back({"dropout", network(rnn, plain, 0.3)});
-    all.push_back({"leaky", [=](nn::Member at) -> std::unique_ptr<SequenceNetwork> {
-                     using Layers = nn::Recurrent<nn::Leaky<nn::RNNCell>>;
-                     return std::make_unique<Network<Layers>>(at, symbols + 1, hidden, symbols,
-                                                              nn::RecurrentOptions{}, 0.0,
-                                                              nn::LeakOptions{.alpha = {leak}});
-                   }});
+    // Cells around the RNN's, whose options come after the layers'.
+    const auto around = [=]<class Cell>(std::type_identity<Cell>, const auto& options) {
+      return [=](nn::Member at) -> std::unique_ptr<SequenceNetwork> {
+        return std::make_unique<Network<nn::Recurrent<Cell>>>(at, symbols + 1, hidden, symbols,
+                                                              nn::RecurrentOptions{}, 0.0, options);
+      };
+    };
+    using nn::RNNCell, std::type_identity;
+    all.push_back({"leaky", around(type_identity<nn::Leaky<RNNCell>>(), nn::LeakOptions{.alpha = {leak}})});
     all.push_back({"GRU", network(std::type_identity<nn::GRU>(), open_update_gate(hidden, 3))});
-    all.push_back({"LSTM", network(std::type_identity<nn::LSTM>(), open_forget_gate(hidden, 3))});
+    all.push_back({"LSTM", network(std::type_identity<nn::LSTM>(), open_forget_gate(hidden, 4))});
+    all.push_back({"clocks", around(type_identity<nn::Clocked<RNNCell>>(),
+                                    nn::ClockOptions{.periods = {1, 4, 16, 64}})});
+    all.push_back(
+        {"skip", around(type_identity<nn::SkipThroughTime<RNNCell>>(), nn::SkipOptions{.steps = 10})});
     for (Contender& c : all) {
       for (int k = 0; k < beginnings; ++k) {
         c.networks.push_back(c.make({this, fmt::format("{}_{}", c.name, k)}));
