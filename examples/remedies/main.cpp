@@ -43,16 +43,17 @@ struct Contenders : nn::Module {
 
   explicit Contenders(const Settings& s) {
     using Parameters = std::vector<Tensor>;
+    using nn::RNNCell, std::type_identity;
     const int64_t hidden = s.common.hidden;
     const double leak = s.leak;
-    const auto network = [=]<class Layers>(std::type_identity<Layers>, const nn::CellOptions& cell,
+    const auto network = [=]<class Layers>(type_identity<Layers>, const nn::CellOptions& cell,
                                            double dropout = 0) {
       return [=](nn::Member at) -> std::unique_ptr<SequenceNetwork> {
         return std::make_unique<Network<Layers>>(at, symbols + 1, hidden, symbols,
                                                  nn::RecurrentOptions{.cell = cell}, dropout);
       };
     };
-    const std::type_identity<nn::RNN> rnn;
+    const type_identity<nn::RNN> rnn;
     const nn::CellOptions plain{.bias = nn::Bias::one, .init = [gain = s.gain](const Shape& shape) {
                                   return shape.rank() == 1 ? zeros(shape) : nn::init::orthogonal(gain)(shape);
                                 }};
@@ -68,16 +69,17 @@ struct Contenders : nn::Module {
                    }});
     all.push_back({"dropout", network(rnn, plain, 0.3)});
     // Cells around the RNN's, whose options come after the layers'.
-    const auto around = [=]<class Cell>(std::type_identity<Cell>, const auto& options) {
+    const auto around = [=]<class Cell>(type_identity<Cell>, const auto& options) {
       return [=](nn::Member at) -> std::unique_ptr<SequenceNetwork> {
         return std::make_unique<Network<nn::Recurrent<Cell>>>(at, symbols + 1, hidden, symbols,
                                                               nn::RecurrentOptions{}, 0.0, options);
       };
     };
-    using nn::RNNCell, std::type_identity;
     all.push_back({"leaky", around(type_identity<nn::Leaky<RNNCell>>(), nn::LeakOptions{.alpha = {leak}})});
-    all.push_back({"GRU", network(std::type_identity<nn::GRU>(), open_update_gate(hidden, 3))});
-    all.push_back({"LSTM", network(std::type_identity<nn::LSTM>(), open_forget_gate(hidden, 4))});
+    all.push_back({"GRU", network(type_identity<nn::GRU>(), open_update_gate(hidden, 3))});
+    // Its gates keep the gradient alive, and do not keep it small.
+    all.push_back({"LSTM_clipped", network(type_identity<nn::LSTM>(), open_forget_gate(hidden, 3)),
+                   [](const Parameters& p) { optim::clip_grad_norm(p, 1, 2); }});
     all.push_back({"clocks", around(type_identity<nn::Clocked<RNNCell>>(),
                                     nn::ClockOptions{.periods = {1, 4, 16, 64}})});
     all.push_back(
