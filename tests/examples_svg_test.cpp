@@ -1,4 +1,4 @@
-// Pictures: ticks, line charts, heat maps, and text that is valid XML.
+// Pictures: ticks, line charts, heat maps, shaded words, and text that is valid XML.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -139,4 +139,53 @@ TEST_CASE("svg: written whole, into a folder made for it") {
   CHECK(get(folder / "a/b/c.svg") == "<svg/>");
   put(folder / "file", "x");
   CHECK(message_of([&] { write_svg(folder / "file/c.svg", ""); }) == Contains("/file could not be made"));
+}
+
+TEST_CASE("svg: shaded words") {
+  const std::string svg = shaded_words({.title = "t",
+                                        .low_label = "bad",
+                                        .high_label = "good",
+                                        .most = 2,
+                                        .texts = {{.caption = "one < two",
+                                                   .words = {"not", "<bad>", "so", "?", "!"},
+                                                   .values = {2, -9, 0, NAN, -1}}}});
+  const auto fill_before = [&](const std::string& word) {
+    const size_t at = svg.rfind("fill=\"#", svg.rfind("<text", svg.find(">" + word + "</text>")));
+    return svg.substr(at + 6, 7);
+  };
+  CHECK(fill_before("not") == "#4393c3");
+  CHECK(fill_before("&lt;bad&gt;") == "#d6604d");  // beyond the end of the scale
+  CHECK(fill_before("so") == "#ffffff");
+  CHECK(fill_before("?") == "#d0d4d9");
+  CHECK(fill_before("!") == "#ebb0a6");
+  CHECK(svg == Contains("one &lt; two"));
+  CHECK(svg.find("nan") == std::string::npos);
+  CHECK(message_of([] {
+          shaded_words({.texts = {{.words = {"a", "b"}, .values = {1}}}});
+        }) == Contains("1 values for 2 words"));
+  CHECK(message_of([] { shaded_words({.most = 0}); }) == Contains("want more than 0"));
+}
+
+TEST_CASE("svg: shaded words go on in the next line, and all of them are in the picture") {
+  ShadedText text;
+  for (int k = 0; k < 300; ++k)
+    text.words.push_back(k == 50 ? std::string(500, 'w') : "word"), text.values.push_back(0);
+  const std::string svg = shaded_words({.texts = {text, {.caption = "", .words = {}, .values = {}}}});
+  std::istringstream in(svg);
+  double width = 0, height = 0, lowest = 0;
+  REQUIRE(std::sscanf(svg.c_str() + svg.find("width="), "width=\"%lf\" height=\"%lf", &width, &height) == 2);
+  size_t words = 0;
+  for (std::string line; std::getline(in, line);) {
+    double x = 0, y = 0, wide = 0, tall = 0;
+    if (std::sscanf(line.c_str(), "<rect x=\"%lf\" y=\"%lf\" width=\"%lf\" height=\"%lf\" rx", &x, &y, &wide,
+                    &tall) != 4)
+      continue;
+    if (line.find(" rx=") == std::string::npos) continue;
+    ++words;
+    lowest = std::max(lowest, y + tall);
+    CHECK(x + wide < width);
+  }
+  CHECK(words == 300);
+  CHECK(lowest > 300);
+  CHECK(lowest < height);
 }

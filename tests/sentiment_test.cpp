@@ -1,4 +1,4 @@
-// The reviews of the example sentiment.
+// The reviews of the example sentiment, and what a word does to the verdict.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -6,6 +6,7 @@
 
 #include "examples/data/word_vectors.h"
 #include "examples/sentiment/reviews.h"
+#include "examples/sentiment/word_reader.h"
 
 using namespace reel;
 using namespace reel::examples;
@@ -58,4 +59,25 @@ TEST_CASE("sentiment: words start from the vectors that are known") {
   CHECK(values[4] == 5);
   CHECK(values[5] == 6);
   for (size_t k = 0; k < 4; ++k) CHECK(std::abs(values[k]) < 0.5);
+}
+
+TEST_CASE("sentiment: a word's influence is what its absence changes") {
+  manual_seed(3);
+  const Symbols words(std::vector<std::vector<std::string>>{{"a", "b", "c"}});
+  const WordVectors none{.words = {}, .width = 5, .values = {}, .ids = {}};
+  WordReader reader(words, none, 4, 0.5, 1);
+  reader.eval();
+  const NoGrad no_grad;
+  const auto log_odds = [&](const std::vector<int64_t>& text) {
+    const auto logits = reader(padded({text}, std::vector<size_t>{0})).to_vector<double>();
+    return logits[1] - logits[0];
+  };
+  const auto [whole, of_word] = reader.influence({1, 2, 3, 1});
+  CHECK(whole == doctest::Approx(log_odds({1, 2, 3, 1})).epsilon(1e-4));
+  REQUIRE(of_word.size() == 4);
+  const std::vector<std::vector<int64_t>> without{{2, 3, 1}, {1, 3, 1}, {1, 2, 1}, {1, 2, 3}};
+  for (size_t t = 0; t < 4; ++t) {
+    CHECK(of_word[t] == doctest::Approx(whole - log_odds(without[t])).epsilon(1e-3));
+    CHECK(std::abs(of_word[t]) > 1e-4);
+  }
 }

@@ -6,6 +6,7 @@
 
 #include "examples/char_lm/model.h"
 #include "examples/char_lm/settings.h"
+#include "examples/char_lm/unit.h"
 #include "examples/common/interrupt.h"
 #include "examples/common/program.h"
 #include "examples/common/result.h"
@@ -170,14 +171,33 @@ class Training {
     }
   }
 
+  // The end of the text, shaded by a unit that counts letters.
+  void draw_unit() {
+    const NoGrad no_grad;
+    const size_t count = std::min<size_t>(ids_.size(), 2000);
+    const std::vector<int64_t> ids(ids_.end() - static_cast<std::ptrdiff_t>(count), ids_.end());
+    std::vector<std::string> text;
+    for (const int64_t id : ids) text.push_back(characters_[id]);
+    model_.eval();
+    const Tensor x = one_hot(Tensor::from(ids, {static_cast<int64_t>(count), 1}), characters_.size());
+    const auto h = model_.recurrent(x).output.template to_vector<double>();
+    model_.train();
+    unit_ = closest_unit(h, places_in_word(text));
+    const std::string path = s_.common.out + "/unit.svg";
+    write_svg(path, shaded_words(shaded_by(text, h, unit_, 700)));
+    say("picture {}: a hidden unit that follows the place in the word\n", path);
+  }
+
   int finish() {
     show_sample();
     const double val_loss = validate();
     loop_->finish(about());
+    draw_unit();
     loop_->metrics().log({{"step", loop_->step()}, {"val_loss", val_loss}});
     print_result({{"loss", loop_->loss()},
                   {"smooth_loss", smooth_},
                   {"val_loss", val_loss},
+                  {"unit_correlation", std::abs(unit_.correlation)},
                   {"chars_per_s", loop_->speed()}});
     return 0;
   }
@@ -191,6 +211,7 @@ class Training {
   CharModel<Layers> model_;
   typename CharModel<Layers>::States states_;
   double smooth_ = 0;
+  Unit unit_{0, 0};
   std::unique_ptr<TrainingLoop> loop_;
 };
 

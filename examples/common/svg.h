@@ -1,4 +1,4 @@
-// Pictures of a run as SVG text: curves and heat maps.
+// Pictures of a run as SVG text: curves, heat maps and shaded words.
 #pragma once
 
 #include <limits>
@@ -30,8 +30,23 @@ struct HeatMap {
   double high = std::numeric_limits<double>::quiet_NaN();
 };
 
+// Texts whose words are shaded from red (-most) over white (0) to blue (most).
+struct ShadedText {
+  std::string caption = {};         // stands above
+  std::vector<std::string> words;   // UTF-8
+  std::vector<double> values = {};  // one each; NaN is drawn grey
+};
+struct ShadedWords {
+  std::string title = {};
+  std::string low_label = {}, high_label = {};  // what red and blue mean
+  std::string gap = " ";                        // between words; "" for letters
+  double most = 1;
+  std::vector<ShadedText> texts = {};
+};
+
 std::string line_chart(const LineChart& chart);
 std::string heat_map(const HeatMap& map);
+std::string shaded_words(const ShadedWords& picture);
 
 // write_svg(out + "/loss.svg", line_chart({.title = "Loss", ...})). Creates the folder; the file is whole or
 // as before.

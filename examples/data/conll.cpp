@@ -1,6 +1,7 @@
 #include "examples/data/conll.h"
 
 #include <algorithm>
+#include <set>
 
 #include "examples/data/line_reader.h"
 
@@ -38,6 +39,15 @@ std::vector<TaggedSentence> read_conll(const std::string& path) {
   }
   if (sentences.empty()) fail("{} holds no sentence: want lines of word TAB tag", path);
   return sentences;
+}
+
+std::vector<std::string> tags_of(const std::vector<TaggedSentence>& sentences) {
+  std::set<std::string> all;
+  for (const TaggedSentence& sentence : sentences) all.insert(sentence.tags.begin(), sentence.tags.end());
+  all.erase("O");
+  std::vector<std::string> tags{"O"};
+  tags.insert(tags.end(), all.begin(), all.end());
+  return tags;
 }
 
 std::vector<Entity> entities(const std::vector<std::string>& tags) {

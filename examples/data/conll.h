@@ -14,6 +14,8 @@ struct TaggedSentence {
 
 // Tags are IOB2: O, B-TYPE where an entity begins, I-TYPE inside one. Throws, naming file and line.
 std::vector<TaggedSentence> read_conll(const std::string& path);
+// All tags, O first.
+std::vector<std::string> tags_of(const std::vector<TaggedSentence>& sentences);
 
 // Words begin to end - 1 are one entity.
 struct Entity {

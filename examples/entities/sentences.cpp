@@ -1,7 +1,6 @@
 #include "examples/entities/sentences.h"
 
 #include <array>
-#include <set>
 
 #include "examples/data/dice.h"
 #include "examples/data/symbols.h"
@@ -60,15 +59,6 @@ TaggedText made_up_text(uint64_t seed) {
 TaggedText wnut17(const std::string& folder) {
   return {read_conll(folder + "/wnut17train.conll"), read_conll(folder + "/emerging.dev.conll"),
           read_conll(folder + "/emerging.test.annotated")};
-}
-
-std::vector<std::string> tags_of(const std::vector<TaggedSentence>& sentences) {
-  std::set<std::string> all;
-  for (const TaggedSentence& sentence : sentences) all.insert(sentence.tags.begin(), sentence.tags.end());
-  all.erase("O");
-  std::vector<std::string> tags{"O"};
-  tags.insert(tags.end(), all.begin(), all.end());
-  return tags;
 }
 
 }  // namespace reel::examples

@@ -20,7 +20,4 @@ TaggedText made_up_text(uint64_t seed);
 // wnut17train.conll, emerging.dev.conll and emerging.test.annotated.
 TaggedText wnut17(const std::string& folder);
 
-// All tags, O first.
-std::vector<std::string> tags_of(const std::vector<TaggedSentence>& sentences);
-
 }  // namespace reel::examples

@@ -1,4 +1,4 @@
-// remedies: clipping, weight decay, dropout, leaky units and gates against a long delay
+// remedies: clipping, weight decay, dropout, leaky units, gates, clocks and skips against a long delay
 // Subject: Gradients through time
 #include <fmt/format.h>
 
@@ -43,16 +43,17 @@ struct Contenders : nn::Module {
 
   explicit Contenders(const Settings& s) {
     using Parameters = std::vector<Tensor>;
+    using nn::RNNCell, std::type_identity;
     const int64_t hidden = s.common.hidden;
     const double leak = s.leak;
-    const auto network = [=]<class Layers>(std::type_identity<Layers>, const nn::CellOptions& cell,
+    const auto network = [=]<class Layers>(type_identity<Layers>, const nn::CellOptions& cell,
                                            double dropout = 0) {
       return [=](nn::Member at) -> std::unique_ptr<SequenceNetwork> {
         return std::make_unique<Network<Layers>>(at, symbols + 1, hidden, symbols,
                                                  nn::RecurrentOptions{.cell = cell}, dropout);
       };
     };
-    const std::type_identity<nn::RNN> rnn;
+    const type_identity<nn::RNN> rnn;
     const nn::CellOptions plain{.bias = nn::Bias::one, .init = [gain = s.gain](const Shape& shape) {
                                   return shape.rank() == 1 ? zeros(shape) : nn::init::orthogonal(gain)(shape);
                                 }};
@@ -67,14 +68,22 @@ struct Contenders : nn::Module {
                      for (Tensor p : parameters) p.set_grad(p.grad() + 1e-3 * detach(p));
                    }});
     all.push_back({"dropout", network(rnn, plain, 0.3)});
-    all.push_back({"leaky", [=](nn::Member at) -> std::unique_ptr<SequenceNetwork> {
-                     using Layers = nn::Recurrent<nn::Leaky<nn::RNNCell>>;
-                     return std::make_unique<Network<Layers>>(at, symbols + 1, hidden, symbols,
-                                                              nn::RecurrentOptions{}, 0.0,
-                                                              nn::LeakOptions{.alpha = {leak}});
-                   }});
-    all.push_back({"GRU", network(std::type_identity<nn::GRU>(), open_update_gate(hidden, 3))});
-    all.push_back({"LSTM", network(std::type_identity<nn::LSTM>(), open_forget_gate(hidden, 3))});
+    // Cells around the RNN's, whose options come after the layers'.
+    const auto around = [=]<class Cell>(type_identity<Cell>, const auto& options) {
+      return [=](nn::Member at) -> std::unique_ptr<SequenceNetwork> {
+        return std::make_unique<Network<nn::Recurrent<Cell>>>(at, symbols + 1, hidden, symbols,
+                                                              nn::RecurrentOptions{}, 0.0, options);
+      };
+    };
+    all.push_back({"leaky", around(type_identity<nn::Leaky<RNNCell>>(), nn::LeakOptions{.alpha = {leak}})});
+    all.push_back({"GRU", network(type_identity<nn::GRU>(), open_update_gate(hidden, 3))});
+    // Its gates keep the gradient alive, and do not keep it small.
+    all.push_back({"LSTM_clipped", network(type_identity<nn::LSTM>(), open_forget_gate(hidden, 3)),
+                   [](const Parameters& p) { optim::clip_grad_norm(p, 1, 2); }});
+    all.push_back({"clocks", around(type_identity<nn::Clocked<RNNCell>>(),
+                                    nn::ClockOptions{.periods = {1, 4, 16, 64}})});
+    all.push_back(
+        {"skip", around(type_identity<nn::SkipThroughTime<RNNCell>>(), nn::SkipOptions{.steps = 10})});
     for (Contender& c : all) {
       for (int k = 0; k < beginnings; ++k) {
         c.networks.push_back(c.make({this, fmt::format("{}_{}", c.name, k)}));

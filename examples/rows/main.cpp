@@ -1,8 +1,9 @@
-// rows: an LSTM reads pictures row by row, and films frame by frame
+// rows: an LSTM reads pictures row by row, and films frame by frame; beside a net that sees them whole
 // Subject: Speech and pictures
 #include <fmt/format.h>
 
 #include <cmath>
+#include <optional>
 
 #include "examples/common/confusion.h"
 #include "examples/common/interrupt.h"
@@ -25,7 +26,9 @@ struct Settings {
 
   void declare(Flags& flags) {
     add_common(flags, common);
-    flags.choice("--task", task, "pictures row by row, films frame by frame", {"all", "rows", "film"});
+    flags.choice("--task", task,
+                 "pictures row by row, or at once by a feed-forward net; films frame by frame",
+                 {"all", "rows", "whole", "film"});
   }
   CommonFlags of(const std::string& name, long steps, long hidden) const {
     CommonFlags own = common;
@@ -36,20 +39,35 @@ struct Settings {
   }
 };
 
-// --- pictures, row by row
-struct RowReader : nn::Module {
+// --- pictures, row by row or whole
+struct Classifier : nn::Module {
+  virtual Tensor operator()(const Tensor& rows) const = 0;  // [height, batch, width] -> [batch, classes]
+};
+
+struct RowReader : Classifier {
   RowReader(int64_t width, int64_t hidden, int64_t classes)
       : lstm({this, "lstm"}, width, hidden), output({this, "output"}, hidden, classes) {}
 
   Tensor every_row(const Tensor& rows) const {
     return output(lstm(rows).output);
   }  // [height, batch, classes]
-  Tensor operator()(const Tensor& rows) const {
+  Tensor operator()(const Tensor& rows) const override {
     return output(lstm(rows).state.back().h);
   }  // after the last one
 
   nn::LSTM lstm;
   nn::Linear output;
+};
+
+struct FeedForward : Classifier {
+  FeedForward(int64_t pixels, int64_t units, int64_t classes)
+      : hidden({this, "hidden"}, pixels, units), output({this, "output"}, units, classes) {}
+
+  Tensor operator()(const Tensor& rows) const override {
+    return output(relu(hidden(reshape(transpose(rows, 0, 1), {rows.size(1), -1}))));
+  }
+
+  nn::Linear hidden, output;
 };
 
 // [height, batch, width], 0 to 1.
@@ -72,7 +90,7 @@ Tensor labels_of(const LabelledPictures& pictures, const std::vector<size_t>& wh
   return Tensor::from(labels, {static_cast<int64_t>(labels.size())});
 }
 
-std::vector<int64_t> guesses(const RowReader& reader, const LabelledPictures& pictures) {
+std::vector<int64_t> guesses(const Classifier& reader, const LabelledPictures& pictures) {
   const NoGrad no_grad;
   std::vector<int64_t> all;
   for (const auto& which : in_order(pictures.labels.size(), 500)) {
@@ -98,32 +116,48 @@ void draw_belief(const RowReader& reader, const PictureSet& set, size_t picture,
   write_svg(path, heat_map(map));
 }
 
-bool read_rows(const Settings& s, const PictureSet& set, long steps, Results& results) {
-  const CommonFlags own = s.of("rows", steps, 128);
-  RowReader reader(set.train.width, own.hidden, static_cast<int64_t>(set.classes.size()));
+// Pictures a second; nothing after Ctrl-C.
+std::optional<double> learn(Classifier& model, const CommonFlags& own, const PictureSet& set,
+                            const std::string& title) {
   Batches batches(set.train.labels.size(), own.batch, own.seed);
-  TrainingLoop loop("rows", own, reader,
+  TrainingLoop loop("rows", own, model,
                     {.clip_norm = 1,
                      .decay = true,
                      .unit = "pictures/s",
-                     .title = "Pictures by rows: loss",
+                     .title = title,
                      .y_label = "nats a picture",
                      .same = {{"pictures", std::to_string(set.train.count)}}});
   const bool done = loop.run([&](long step) {
     const auto& which = batches.at(step);
-    return TrainingLoop::Step{cross_entropy(reader(rows_of(set.train, which)), labels_of(set.train, which)),
+    return TrainingLoop::Step{cross_entropy(model(rows_of(set.train, which)), labels_of(set.train, which)),
                               static_cast<double>(which.size()),
                               {}};
   });
-  if (!done) return false;
+  if (!done) return {};
   loop.finish();
+  return loop.speed();
+}
+
+bool read_rows(const Settings& s, const PictureSet& set, long steps, Results& results) {
+  const CommonFlags own = s.of("rows", steps, 128);
+  RowReader reader(set.train.width, own.hidden, static_cast<int64_t>(set.classes.size()));
+  const auto speed = learn(reader, own, set, "Pictures by rows: loss");
+  if (!speed) return false;
   const auto said = guesses(reader, set.test);
   write_svg(own.out + "/confusion.svg",
             heat_map(confusion("What is taken for what", set.classes, said, set.test.labels)));
   draw_belief(reader, set, 0, own.out + "/belief.svg");
   say("pictures {0}/confusion.svg and {0}/belief.svg\n", own.out);
   results.emplace_back("accuracy", accuracy(said, set.test.labels));
-  results.emplace_back("pictures_per_s", loop.speed());
+  results.emplace_back("pictures_per_s", *speed);
+  return true;
+}
+
+bool see_whole(const Settings& s, const PictureSet& set, long steps, Results& results) {
+  const CommonFlags own = s.of("whole", steps, 128);
+  FeedForward net(set.train.height * set.train.width, own.hidden, static_cast<int64_t>(set.classes.size()));
+  if (!learn(net, own, set, "Pictures at once: loss")) return false;
+  results.emplace_back("accuracy_whole", accuracy(guesses(net, set.test), set.test.labels));
   return true;
 }
 
@@ -237,8 +271,11 @@ int run(const Settings& s) {
   say("{} pictures of {}x{} for training, {} for the test, {} classes\n", set.train.count, set.train.height,
       set.train.width, set.test.count, set.classes.size());
   Results results;
-  const bool done = (s.task == "film" || read_rows(s, set, own ? 6000 : 600, results)) &&
-                    (s.task == "rows" || watch_films(s, set, own ? 1500 : 600, results));
+  const auto skipped = [&](const char* task) { return s.task != "all" && s.task != task; };
+  const long steps = own ? 6000 : 600;
+  const bool done = (skipped("rows") || read_rows(s, set, steps, results)) &&
+                    (skipped("whole") || see_whole(s, set, steps, results)) &&
+                    (skipped("film") || watch_films(s, set, own ? 1500 : 600, results));
   if (!done) return TrainingLoop::interrupted_status;
   print_result(results);
   return 0;

@@ -1,17 +1,19 @@
 // sentiment: is a review good or bad? an LSTM over its words, and a Tree-LSTM over its parts
 // Subject: Classifying sequences
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cmath>
 
 #include "examples/common/best_weights.h"
 #include "examples/common/confusion.h"
 #include "examples/common/interrupt.h"
 #include "examples/common/program.h"
 #include "examples/common/result.h"
+#include "examples/common/svg.h"
 #include "examples/common/training_loop.h"
-#include "examples/data/batches.h"
-#include "examples/data/word_embedding.h"
 #include "examples/sentiment/reviews.h"
-#include "reel.h"
+#include "examples/sentiment/word_reader.h"
 
 namespace reel::examples {
 
@@ -60,28 +62,7 @@ struct Data {
   }
 };
 
-// --- words -> bidirectional LSTM -> mean over the words -> good or bad
-struct WordReader : nn::Module {
-  WordReader(const Data& data, const Settings& s, int64_t hidden)
-      : words({this, "words"}, data.words, data.vectors, s.common.seed),
-        drop({this, "drop"}, s.dropout),
-        lstm({this, "lstm"}, data.vectors.width, hidden, {.bidirectional = true}),
-        output({this, "output"}, 2 * hidden, 2) {}
-
-  Tensor operator()(const Padded& text) const {  // [batch, 2]
-    std::vector<double> share;
-    for (const int64_t length : text.lengths) share.push_back(1 / static_cast<double>(length));
-    const Tensor h = lstm(drop(words(text.x)), {}, {.lengths = text.lengths}).output;  // zero beyond the end
-    const auto batch = static_cast<int64_t>(share.size());
-    return output(drop(sum(h, 0) * to(Tensor::from(share, {batch, 1}), default_dtype())));
-  }
-
-  WordEmbedding words;
-  nn::Dropout drop;
-  nn::LSTM lstm;
-  nn::Linear output;
-};
-
+// --- words: an LSTM, and good or bad
 double right_of(WordReader& reader, const Sentences& sentences) {
   const NoGrad no_grad;
   reader.eval();
@@ -110,12 +91,39 @@ bool train(TrainingLoop& loop, BestWeights& best, long per_epoch, const std::fun
   return true;
 }
 
+// The first reviews of the test that are neither short nor long, each word shaded by what it does to the
+// verdict.
+void shade_words(WordReader& reader, const Data& data, const std::string& path) {
+  const NoGrad no_grad;
+  reader.eval();
+  ShadedWords picture{.title = "What each word does to the log odds of a good review",
+                      .low_label = "worse",
+                      .high_label = "better",
+                      .most = 1e-6};
+  for (const LabelledTree& review : data.reviews.test) {
+    const std::vector<std::string> words = review.sentence();
+    if (review.label() == 2 || words.size() < 4 || words.size() > 30) continue;
+    if (picture.texts.size() == 8) break;
+    std::vector<int64_t> ids;
+    for (const std::string& word : words) ids.push_back(data.words[lower(word)]);
+    const auto [log_odds, of_word] = reader.influence(ids);
+    for (const double much : of_word) picture.most = std::max(picture.most, std::abs(much));
+    const std::string caption = fmt::format("P(good) = {:.2f}; it is {}", 1 / (1 + std::exp(-log_odds)),
+                                            review.label() > 2 ? "good" : "bad");
+    say("  {}: {}\n", caption, fmt::join(words, " "));
+    picture.texts.push_back({caption, words, of_word});
+  }
+  write_svg(path, shaded_words(picture));
+  say("picture {}\n", path);
+  reader.train();
+}
+
 bool by_words(const Settings& s, const Data& data, Results& results) {
   const CommonFlags own = s.of("words", data.real ? 4 : 6, 100);
   const Sentences train_set = two_class(data.reviews.train, data.words, data.real);
   const Sentences dev = two_class(data.reviews.dev, data.words, false);
   const Sentences test = two_class(data.reviews.test, data.words, false);
-  WordReader reader(data, s, own.hidden);
+  WordReader reader(data.words, data.vectors, own.hidden, s.dropout, s.common.seed);
   Batches batches(train_set.labels.size(), own.batch, own.seed);
   BestWeights best(reader);
   TrainingLoop loop("sentiment", own, reader,
@@ -144,6 +152,7 @@ bool by_words(const Settings& s, const Data& data, Results& results) {
       });
   if (!done) return false;
   loop.finish({{"words", data.words.joined()}});
+  shade_words(reader, data, own.out + "/words.svg");
   results.emplace_back("accuracy", right_of(reader, test));
   results.emplace_back("texts_per_s", loop.speed());
   return true;

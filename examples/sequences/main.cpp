@@ -56,13 +56,24 @@ bool hello(const Settings& s, Results& results) {
   const NoGrad no_grad;
   std::string written = "h";
   auto state = network.layers.initial(1);
+  Tensors hidden;
+  HeatMap states{.title = "\"hello\": the hidden units, letter by letter",
+                 .row_label = "hidden unit",
+                 .value_label = "h",
+                 .low = -1,
+                 .high = 1};
   while (written.size() < 5) {  // each letter is the next input
     const auto id = static_cast<int64_t>(letters.find(written.back()));
     auto [h, next] = network.layers(one_hot(Tensor::from(std::vector<int64_t>{id}, {1, 1}), 4), state);
     written += letters[static_cast<size_t>(argmax(network.output(h), -1).item())];
     state = std::move(next);
+    states.columns.push_back(fmt::format("{} → {}", written[written.size() - 2], written.back()));
+    hidden.push_back(select(h, 0, 0));
   }
-  say("hello: from \"h\" it writes \"{}\"\n\n", written);
+  for (int unit = 1; unit <= 8; ++unit) states.rows.push_back(std::to_string(unit));
+  states.values = transpose(concat(hidden, 0), 0, 1).to_vector<double>();
+  write_svg(own.out + "/states.svg", heat_map(states));
+  say("hello: from \"h\" it writes \"{}\"; picture {}/states.svg\n\n", written, own.out);
   results.insert(results.end(), {{"hello", written}, {"hello_loss", loop.loss()}});
   return true;
 }

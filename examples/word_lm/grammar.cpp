@@ -1,6 +1,7 @@
 #include "examples/word_lm/grammar.h"
 
 #include <array>
+#include <utility>
 
 #include "core/error.h"
 #include "examples/data/dice.h"
@@ -72,6 +73,17 @@ Sentence with_wrong_verb(Sentence sentence) {
     }
   }
   fail("the sentence ends in \"{}\": want one of the grammar's verbs", sentence.back());
+}
+
+Sentence with_neighbours_swapped(Sentence sentence, uint64_t k) {
+  std::vector<size_t> places;
+  for (size_t t = 0; t + 1 < sentence.size(); ++t) {
+    if (sentence[t] != sentence[t + 1]) places.push_back(t);
+  }
+  if (places.empty()) return sentence;
+  const size_t at = Dice(0, k).pick(places);
+  std::swap(sentence[at], sentence[at + 1]);
+  return sentence;
 }
 
 }  // namespace reel::examples

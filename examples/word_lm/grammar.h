@@ -1,4 +1,4 @@
-// Sentences in which the verb agrees with a noun far before it.
+// Sentences in which the verb agrees with a noun far before it, and sentences made wrong.
 #pragma once
 
 #include <cstdint>
@@ -14,5 +14,8 @@ namespace reel::examples {
 Sentence make_agreement(uint64_t seed, uint64_t k);
 // The same with the verb in the wrong number ("sleep").
 Sentence with_wrong_verb(Sentence sentence);
+// Any sentence with two different neighbours in each other's place, which two says `k`; as it was if all its
+// words are one.
+Sentence with_neighbours_swapped(Sentence sentence, uint64_t k);
 
 }  // namespace reel::examples

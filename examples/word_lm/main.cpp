@@ -5,17 +5,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
+#include <map>
 
 #include "examples/common/best_weights.h"
 #include "examples/common/interrupt.h"
 #include "examples/common/program.h"
 #include "examples/common/result.h"
+#include "examples/common/svg.h"
 #include "examples/common/training_loop.h"
 #include "examples/data/batches.h"
-#include "examples/data/symbols.h"
 #include "examples/word_lm/grammar.h"
-#include "reel.h"
+#include "examples/word_lm/model.h"
 
 namespace reel::examples {
 
@@ -26,88 +26,35 @@ struct Settings {
       .steps = unlimited, .epochs = 6, .batch = 32, .hidden = 64, .layers = 1, .lr = 4e-3, .log_every = 10};
   long max_words = 10000, samples = 5;
   double dropout = 0.2;
+  std::string ending = "eos";
   std::vector<std::string> rank;
 
   void declare(Flags& flags) {
     add_common(flags, common);
     flags.whole("--max-words", max_words, "commonest words that are known; the others are <unk>", 2, 1000000);
     flags.number("--dropout", dropout, "on word vectors, between layers and before the output", 0, 0.95);
+    flags.choice("--ending", ending,
+                 "what ends a sentence: a word <EOS>, an output \"stop\", a length drawn first",
+                 {"eos", "bernoulli", "length"});
     flags.whole("--samples", samples, "sentences to write", 0, 100000);
     flags.texts("--rank", rank, "sentences to rank by their probability, each in quotes", 1, 1000);
   }
 };
 
-const std::string eos = "<EOS>";
-
-// P(sentence) = P(w_1) P(w_2 | w_1) .. P(<EOS> | all): each word from those before it, the first from <EOS>.
-struct LanguageModel : nn::Module {
-  LanguageModel(const Symbols& vocabulary, const Settings& s)
-      : known(vocabulary),
-        words({this, "words"}, vocabulary.size(), s.common.hidden),
-        drop({this, "drop"}, s.dropout),
-        lstm({this, "lstm"}, s.common.hidden, s.common.hidden,
-             {.num_layers = s.common.layers, .dropout = s.dropout}),
-        output({this, "output"}, s.common.hidden, vocabulary.size()) {}
-
-  struct Text {
-    Padded in, out;  // ids [time, batch]
-    static constexpr int64_t nowhere = -1;
-  };
-  Text text_of(const std::vector<Sentence>& sentences, const std::vector<size_t>& rows) const {
-    std::vector<std::vector<int64_t>> in, out;
-    std::vector<size_t> all;
-    for (const size_t row : rows) {
-      all.push_back(all.size());
-      in.push_back(known.ids(sentences[row]));
-      out.push_back(in.back());
-      in.back().insert(in.back().begin(), known[eos]);
-      out.back().push_back(known[eos]);
-    }
-    return {padded(in, all), padded(out, all, Text::nowhere)};
-  }
-
-  // Nats, over all words of the text and the ends of its sentences.
-  Tensor loss(const Text& text, Reduction reduction) const {
-    const Tensor h = lstm(drop(words(text.in.x)), {}, {.lengths = text.in.lengths}).output;
-    return cross_entropy(output(drop(h)), text.out.x,
-                         {.ignore_index = Text::nowhere, .reduction = reduction});
-  }
-
-  double log_probability(const Sentence& sentence) const {
-    return -loss(text_of({sentence}, {0}), Reduction::sum).item();
-  }
-
-  // Word by word until <EOS>; <unk> is drawn again.
-  Sentence sample(std::mt19937_64& random, size_t most = 60) const {
-    Sentence sentence;
-    std::vector<nn::LSTMState> state;
-    for (int64_t id = known[eos]; sentence.size() < most;) {
-      auto [h, next] = lstm(words(Tensor::from(std::vector<int64_t>{id}, {1, 1})), std::move(state));
-      state = std::move(next);
-      std::vector<double> p = softmax(output(h), -1).to_vector<double>();
-      p[0] = 0;  // <unk> would be drawn again until it is another
-      id = std::discrete_distribution<int64_t>(p.begin(), p.end())(random);
-      if (id == known[eos]) break;
-      sentence.push_back(known.name(id));
-    }
-    return sentence;
-  }
-
-  const Symbols& known;
-  nn::Embedding words;
-  nn::Dropout drop;
-  nn::LSTM lstm;
-  nn::Linear output;
-};
+// Words of these sentences, and an end for each.
+double count_of(const std::vector<Sentence>& text, const std::vector<size_t>& rows) {
+  double count = 0;
+  for (const size_t row : rows) count += static_cast<double>(text[row].size() + 1);
+  return count;
+}
 
 double perplexity(LanguageModel& model, const std::vector<Sentence>& text) {
   const NoGrad no_grad;
   model.eval();
   double nats = 0, count = 0;
   for (const auto& rows : in_order(text.size(), 50)) {
-    const auto batch = model.text_of(text, rows);
-    nats += model.loss(batch, Reduction::sum).item();
-    for (const int64_t length : batch.out.lengths) count += static_cast<double>(length);
+    nats += model.nats(text, rows).item();
+    count += count_of(text, rows);
   }
   model.train();
   return std::exp(nats / count);
@@ -128,19 +75,26 @@ struct Data {
       (k >= 4500 ? test : k >= 4000 ? dev : train).push_back(make_agreement(s.common.seed, k));
     }
   }
-  Symbols vocabulary(long most) const {
-    auto text = only_commonest(train, static_cast<size_t>(most));
-    text.push_back({eos});
-    return Symbols(text);
+  Symbols vocabulary(long most) const { return Symbols(only_commonest(train, static_cast<size_t>(most))); }
+  int64_t longest() const {
+    size_t most = 0;
+    for (const auto* part : {&train, &dev, &test}) {
+      for (const Sentence& sentence : *part) most = std::max(most, sentence.size());
+    }
+    return static_cast<int64_t>(most);
+  }
+  // A sentence of the test made wrong: its verb, or in a text of one's own the order of two neighbours.
+  Sentence spoilt(size_t k) const {
+    return own ? with_neighbours_swapped(test[k], k) : with_wrong_verb(test[k]);
   }
 };
 
-// How often the right sentence is likelier than the one with the wrong verb.
-double agreement(const LanguageModel& model, const std::vector<Sentence>& text) {
+// How often the right sentence is likelier than the wrong one.
+double ranked_right(const LanguageModel& model, const Data& data) {
   double right = 0;
-  const size_t count = std::min<size_t>(200, text.size());
+  const size_t count = std::min<size_t>(200, data.test.size());
   for (size_t k = 0; k < count; ++k) {
-    right += model.log_probability(text[k]) > model.log_probability(with_wrong_verb(text[k]));
+    right += model.log_probability(data.test[k]) > model.log_probability(data.spoilt(k));
   }
   return right / static_cast<double>(count);
 }
@@ -154,10 +108,38 @@ void show_ranking(const LanguageModel& model, const std::vector<Sentence>& sente
   for (const auto& [nats, sentence] : ranked) say("  log P = {:8.2f}  {}\n", -nats, sentence);
 }
 
+// How long the sentences are that the model writes, beside the text's. Gives the share of sentences that
+// would have to be of another length for the two to agree (total variation).
+double compare_lengths(const LanguageModel& model, const std::vector<Sentence>& text, uint64_t seed,
+                       const std::string& path) {
+  std::mt19937_64 random(seed);
+  std::map<size_t, double> in_text, written;
+  for (const Sentence& sentence : text) in_text[sentence.size()] += 1 / static_cast<double>(text.size());
+  constexpr int samples = 500;
+  for (int k = 0; k < samples; ++k) written[model.sample(random).size()] += 1.0 / samples;
+  LineChart chart{.title = "How long sentences are",
+                  .x_label = "words",
+                  .y_label = "share of the sentences",
+                  .series = {{"of the text", {}, {}}, {"written", {}, {}}}};
+  double apart = 0;
+  const size_t most = std::max(in_text.rbegin()->first, written.rbegin()->first);
+  for (size_t n = 0; n <= most; ++n) {
+    for (Series& series : chart.series) series.x.push_back(static_cast<double>(n));
+    chart.series[0].y.push_back(in_text[n]);
+    chart.series[1].y.push_back(written[n]);
+    apart += std::abs(in_text[n] - written[n]) / 2;
+  }
+  write_svg(path, line_chart(chart));
+  say("picture {}\n", path);
+  return apart;
+}
+
 int run(const Settings& s) {
   const Data data(s);
   const Symbols vocabulary = data.vocabulary(s.max_words);
-  LanguageModel model(vocabulary, s);
+  LanguageModel model(vocabulary, ending_named(s.ending),
+                      {s.common.hidden, s.common.layers, s.dropout, data.longest()});
+  model.count_lengths(data.train);
   Batches batches(data.train.size(), s.common.batch, s.common.seed);
   BestWeights best(model);
   TrainingLoop loop("word_lm", s.common, model,
@@ -166,7 +148,7 @@ int run(const Settings& s) {
                      .steps_per_epoch = batches.per_pass(),
                      .title = "Words: loss",
                      .y_label = "nats a word",
-                     .same = {{"words", vocabulary.joined()}},
+                     .same = {{"words", vocabulary.joined()}, {"--ending", s.ending}},
                      .keep = [&](Checkpoint& c) { best.keep(c); },
                      .restore = [&](const Checkpoint& c) { best.restore(c); }});
   say("{} sentences for training, {} held out, {} for the test; {} words; {} parameters\n", data.train.size(),
@@ -181,8 +163,8 @@ int run(const Settings& s) {
   loop.every(batches.per_pass(), end_of_epoch);
   const bool done = loop.run([&](long step) {
     const auto& rows = batches.at(step);
-    return TrainingLoop::Step{
-        model.loss(model.text_of(data.train, rows), Reduction::mean), static_cast<double>(rows.size()), {}};
+    const Tensor nats = model.nats(data.train, rows) / count_of(data.train, rows);
+    return TrainingLoop::Step{nats, static_cast<double>(rows.size()), {}};
   });
   if (!done) return TrainingLoop::interrupted_status;
   end_of_epoch();
@@ -196,15 +178,15 @@ int run(const Settings& s) {
   for (long k = 0; k < s.samples; ++k) say("  {}\n", fmt::join(model.sample(random), " "));
   std::vector<Sentence> candidates;
   for (const std::string& text : s.rank) candidates.push_back(blank_separated(lower(text)));
-  if (candidates.empty() && !data.own) {
-    for (size_t k = 0; k < 3; ++k)
-      candidates.push_back(data.test[k]), candidates.push_back(with_wrong_verb(data.test[k]));
-  }
-  if (!candidates.empty()) show_ranking(model, candidates);
-  std::vector<Field> results{{"perplexity", test}, {"held_out", -best.score()}};
-  if (!data.own) results.emplace_back("agreement", agreement(model, data.test));
-  results.emplace_back("sentences_per_s", loop.speed());
-  print_result(results);
+  for (size_t k = 0; s.rank.empty() && k < std::min<size_t>(3, data.test.size()); ++k)
+    candidates.push_back(data.test[k]), candidates.push_back(data.spoilt(k));
+  show_ranking(model, candidates);
+  const double apart = compare_lengths(model, data.test, s.common.seed, s.common.out + "/lengths.svg");
+  print_result({{"perplexity", test},
+                {"held_out", -best.score()},
+                {data.own ? "in_order" : "agreement", ranked_right(model, data)},
+                {"lengths_apart", apart},
+                {"sentences_per_s", loop.speed()}});
   return 0;
 }
 
