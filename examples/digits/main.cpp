@@ -120,11 +120,14 @@ struct Listener {
   Network<nn::LSTM> network;
 };
 
-bool train(Listener& listener, const CommonFlags& common, const Data& data, const std::string& title) {
+// False where it was interrupted; else `pass` is how many seconds a pass took.
+bool train(Listener& listener, const CommonFlags& common, const Data& data, const std::string& title,
+           double* pass = nullptr) {
   Batches batches(data.train.labels.size(), common.batch, common.seed);
   TrainingLoop loop("digits", common, listener.network,
                     {.clip_norm = 1,
                      .decay = true,
+                     .steps_per_epoch = batches.per_pass(),
                      .unit = "sounds/s",
                      .title = title + ": loss",
                      .y_label = "nats a sound",
@@ -139,6 +142,7 @@ bool train(Listener& listener, const CommonFlags& common, const Data& data, cons
                               {}};
   });
   if (done) loop.finish();
+  if (pass != nullptr) *pass = loop.pass_seconds();
   return done;
 }
 
@@ -234,8 +238,10 @@ bool digits(const Settings& s, const std::vector<Recording>& recordings, Results
   Listener listener(own, 10, true, 0.3);
   say("{} sounds for training, {} for the test; {} parameters\n", data.train.labels.size(),
       data.test.labels.size(), listener.network.num_parameters());
-  if (!train(listener, own, data, "Digits")) return false;
+  double pass = 0;
+  if (!train(listener, own, data, "Digits", &pass)) return false;
   results.emplace_back("accuracy", listener.accuracy(data.test));
+  results.emplace_back("epoch_s", pass);
   return true;
 }
 

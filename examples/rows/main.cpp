@@ -105,6 +105,7 @@ bool read_rows(const Settings& s, const PictureSet& set, long steps, Results& re
   TrainingLoop loop("rows", own, reader,
                     {.clip_norm = 1,
                      .decay = true,
+                     .steps_per_epoch = batches.per_pass(),
                      .unit = "pictures/s",
                      .title = "Pictures by rows: loss",
                      .y_label = "nats a picture",
@@ -124,6 +125,7 @@ bool read_rows(const Settings& s, const PictureSet& set, long steps, Results& re
   say("pictures {0}/confusion.svg and {0}/belief.svg\n", own.out);
   results.emplace_back("accuracy", accuracy(said, set.test.labels));
   results.emplace_back("pictures_per_s", loop.speed());
+  results.emplace_back("epoch_s", loop.pass_seconds());
   return true;
 }
 

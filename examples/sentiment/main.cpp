@@ -146,6 +146,7 @@ bool by_words(const Settings& s, const Data& data, Results& results) {
   loop.finish({{"words", data.words.joined()}});
   results.emplace_back("accuracy", right_of(reader, test));
   results.emplace_back("texts_per_s", loop.speed());
+  results.emplace_back("epoch_s", loop.pass_seconds());
   return true;
 }
 
@@ -247,6 +248,7 @@ bool by_trees(const Settings& s, const Data& data, Results& results) {
   say("picture {}/confusion.svg\n", own.out);
   results.emplace_back("accuracy_trees", accuracy(test.said, test.truth));
   results.emplace_back("trees_per_s", loop.speed());
+  results.emplace_back("epoch_s_trees", loop.pass_seconds());
   return true;
 }
 

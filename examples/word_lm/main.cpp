@@ -204,6 +204,7 @@ int run(const Settings& s) {
   std::vector<Field> results{{"perplexity", test}, {"held_out", -best.score()}};
   if (!data.own) results.emplace_back("agreement", agreement(model, data.test));
   results.emplace_back("sentences_per_s", loop.speed());
+  results.emplace_back("epoch_s", loop.pass_seconds());
   print_result(results);
   return 0;
 }
