@@ -54,15 +54,15 @@ def run(command, environment):
     done = subprocess.run(command, env=environment, text=True, capture_output=True)
     last = done.stdout.strip().split("\n")[-1]
     if done.returncode or not last.startswith("result "):
-        sys.exit(f"{' '.join(map(str, command))}: status {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-2000:]}")
+        sys.exit(f"{' '.join(command)}: status {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-2000:]}")
     pairs = dict(pair.split("=") for pair in last.split()[1:])
     return {key: float(value) for key, value in pairs.items()}, time.perf_counter() - begin
 
 
 def command(args, name, who, seed, out):
     system = SYSTEMS[name]
-    paths = {key: getattr(args, key) or f"{args.shared}/{path}" for key, path in PATHS.items()} | {"rows": args.rows_data}
-    flags = [flag.format(**paths) for flag in system.flags]
+    paths = {key: getattr(args, key) or f"{args.shared}/{path}" for key, path in PATHS.items()}
+    flags = [flag.format(rows=args.rows_data, **paths) for flag in system.flags]
     flags += ["--seed", str(seed), "--threads", str(args.threads), *args.flags.split()]
     if who == "twin":
         return [sys.executable, str(HERE / f"{system.program}.py"), *flags]
@@ -80,7 +80,8 @@ def compare(args):
                 with tempfile.TemporaryDirectory() as out:
                     values, seconds = run(command(args, name, who, seed, out), environments[who])
                 row = {"system": name, "who": who, "seed": seed, "threads": args.threads, "flags": args.flags,
-                       "figure": values[SYSTEMS[name].figure], "epoch_s": values[SYSTEMS[name].seconds], "run_s": seconds}
+                       "figure": values[SYSTEMS[name].figure], "epoch_s": values[SYSTEMS[name].seconds],
+                       "run_s": seconds}
                 print(f"{name:9} {who} seed {seed}: {SYSTEMS[name].figure} {row['figure']:.6g}, a pass "
                       f"{row['epoch_s']:.3g} s, the whole run {seconds:.0f} s", file=sys.stderr, flush=True)
                 rows.append(row)
@@ -94,8 +95,8 @@ def table(rows):
     print("| system | figure | ours | twin | medians | a pass, ours | twin | ours / twin |")
     print("|---|---|---|---|---|---|---|---|")
     for name, flags in dict.fromkeys((row["system"], row["flags"]) for row in rows):
-        runs = {who: {row["seed"]: row for row in rows if (row["system"], row["flags"], row["who"]) == (name, flags, who)}
-                for who in ("ours", "twin")}
+        these = [row for row in rows if (row["system"], row["flags"]) == (name, flags)]
+        runs = {who: {row["seed"]: row for row in these if row["who"] == who} for who in ("ours", "twin")}
         seeds = sorted(runs["ours"].keys() & runs["twin"].keys())
         if not seeds:
             continue
@@ -105,14 +106,14 @@ def table(rows):
         shown = [", ".join(f"{figure:.4g}" for figure in figures[who]) for who in runs]
         medians = [f"{statistics.median(figures[who]):.4g}" for who in runs]
         seconds = [f"{statistics.median(passes[who]):.3g} s" for who in runs]
-        print(f"| {name} {flags} | {SYSTEMS[name].figure} | {shown[0]} | {shown[1]} | {' / '.join(medians)} | {seconds[0]} | "
-              f"{seconds[1]} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |")
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        cells = [f"{name} {flags}".strip(), SYSTEMS[name].figure, *shown, " / ".join(medians), *seconds, ratio]
+        print("|", " | ".join(cells), "|")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description):
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(SYSTEMS), help="systems, as names,rows")
-    parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--flags", default="", help='for both programs, as "--epochs 2"')
     parser.add_argument("--programs", default=str(HERE.parents[1] / "build/release/bin"), help="where the examples are")
@@ -120,18 +121,29 @@ def main():
     for key, path in PATHS.items():
         parser.add_argument(f"--{key.replace('_', '-')}", help=f"instead of DATA/{path}")
     parser.add_argument("--rows-data", default="/usr/share/datasets/fashion-mnist", help="Fashion-MNIST")
-    parser.add_argument("--rows", help="file that each run is added to")
-    parser.add_argument("--table", help="print the table of this file's runs, and run nothing")
+    return parser
+
+
+def checked(parser):
     args = parser.parse_args()
     unknown = set(args.only.split(",")) - SYSTEMS.keys()
     if unknown:
         parser.error(f"--only: no system {', '.join(sorted(unknown))}; there are {', '.join(SYSTEMS)}")
-    if args.table:
-        return table([json.loads(line) for line in open(args.table, encoding="utf-8")])
     needed = {flag[1:-1] for name in args.only.split(",") for flag in SYSTEMS[name].flags if flag[0] == "{"} - {"rows"}
     if not args.shared and any(getattr(args, key) is None for key in needed):
         parser.error("want --shared DATA")
-    table(compare(args))
+    return args
+
+
+def main():
+    parser = arguments(__doc__)
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--rows", help="file that each run is added to")
+    parser.add_argument("--table", help="print the table of this file's runs, and run nothing")
+    args, _ = parser.parse_known_args()
+    if args.table:
+        return table([json.loads(line) for line in open(args.table, encoding="utf-8")])
+    table(compare(checked(parser)))
 
 
 if __name__ == "__main__":

@@ -55,13 +55,13 @@ def recordings(folder):
 class Listener(nn.Module):
     def __init__(self, features, hidden, dropout):
         super().__init__()
-        self.lstm = BiLSTM(features, hidden)
+        self.layers = BiLSTM(features, hidden)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(2 * hidden, 10)
 
     def forward(self, sounds):
         x, lengths = padded(sounds)
-        outputs = self.output(self.dropout(self.lstm(x, lengths)[0]))
+        outputs = self.output(self.dropout(self.layers(x, lengths)[0]))
         share = padded([torch.full((n,), 1 / n) for n in lengths.tolist()])[0]
         return (outputs * share[:, :, None]).sum(0)
 

@@ -2,8 +2,8 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
-from twin import (NOWHERE, UNKNOWN, BiLSTM, Symbols, flags, in_order, judging, lines, lower, padded, read_vectors, result,
-                  start, train, word_embedding)
+from twin import (NOWHERE, UNKNOWN, BiLSTM, Symbols, flags, in_order, judging, lines, lower, padded, read_vectors,
+                  result, start, train, word_embedding)
 
 LETTERS = 25
 
@@ -59,7 +59,8 @@ class Text:
             words = words.masked_fill(rare & (torch.rand(words.shape) < 0.5), UNKNOWN)
         different, spelled = padded([self.spelled[k] for k in rows])[0].unique(return_inverse=True)
         letters = self.spellings[: self.lengths[different].max(), different]
-        return words, lengths, letters, self.lengths[different], spelled, padded([self.tags[k] for k in rows], NOWHERE)[0]
+        tags = padded([self.tags[k] for k in rows], NOWHERE)[0]
+        return words, lengths, letters, self.lengths[different], spelled, tags
 
 
 class Tagger(nn.Module):

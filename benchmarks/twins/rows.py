@@ -32,8 +32,8 @@ def idx(folder, name):
 def main():
     args = flags(__doc__, steps=6000, batch=64, hidden=128, lr=2e-3).parse_args()
     start(args)
-    (x, y), (test_x, test_y) = ((idx(args.data, f"{part}-images-idx3-ubyte"), idx(args.data, f"{part}-labels-idx1-ubyte"))
-                                for part in ("train", "t10k"))
+    x, test_x = (idx(args.data, f"{part}-images-idx3-ubyte") for part in ("train", "t10k"))
+    y, test_y = (idx(args.data, f"{part}-labels-idx1-ubyte") for part in ("train", "t10k"))
     model = RowReader(x.shape[2], args.hidden, 10)
     epoch = train(model, args, len(x), lambda rows: F.cross_entropy(model(x[rows]), y[rows].long()))
     said = judging(model, lambda: torch.cat([model(test_x[rows]).argmax(1) for rows in in_order(len(test_x), 500)]))

@@ -33,7 +33,7 @@ class WordReader(nn.Module):
 
 
 def two_class(trees, vocabulary, phrases):
-    """Ids of words, and whether it is good, of the sentences that are not neutral; with `phrases` of all their parts."""
+    """Ids of words, and whether they are good, of the sentences that are not neutral; with `phrases` of all parts."""
     texts, labels = [], []
     for tree in trees:
         leaves = vocabulary.ids(lower(word) for _, word, _ in tree if word)
@@ -88,24 +88,25 @@ class TreeReader(nn.Module):
         bound = 1 / math.sqrt(hidden)
         self.words = word_embedding(words, vectors)
         self.drop = nn.Dropout(dropout)
-        self.weight_ih = nn.Parameter(torch.empty(3 * hidden, self.words.embedding_dim).uniform_(-bound, bound))
-        self.weight_hh = nn.Parameter(torch.empty(5 * hidden, 2 * hidden).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(4 * hidden).uniform_(-bound, bound))
+        self.cell = nn.ParameterDict({
+            "weight_ih": torch.empty(3 * hidden, self.words.embedding_dim).uniform_(-bound, bound),
+            "weight_hh": torch.empty(5 * hidden, 2 * hidden).uniform_(-bound, bound),
+            "bias": torch.empty(4 * hidden).uniform_(-bound, bound)})
         self.output = nn.Linear(hidden, 5)
 
     def forward(self, forest):  # [nodes, 5], the deepest first
-        hidden = self.output.in_features
+        hidden, cell = self.output.in_features, self.cell
         sizes = [len(words) for words in reversed(forest.words)]
         x = self.drop(self.words(torch.cat(forest.words[::-1])))
-        i, o, u = F.linear(x, self.weight_ih, self.bias[: 3 * hidden]).chunk(3, 1)
+        i, o, u = F.linear(x, cell["weight_ih"], cell["bias"][: 3 * hidden]).chunk(3, 1)
         c = torch.sigmoid(i) * torch.tanh(u)
         leaves = torch.stack([torch.sigmoid(o) * torch.tanh(c), c], 1).split(sizes)  # [leaves, h or c, hidden]
-        bias = torch.cat([self.bias, self.bias[3 * hidden :]])
+        bias = torch.cat([cell["bias"], cell["bias"][3 * hidden :]])
         below, all_h = None, []
         for here, place in zip(leaves, reversed(forest.place)):
             if below is not None:
                 h, c = below.view(-1, 2, 2, hidden).unbind(2)  # of node and child
-                i, o, u, f = F.linear(h.flatten(1), self.weight_hh, bias).split([hidden] * 3 + [2 * hidden], 1)
+                i, o, u, f = F.linear(h.flatten(1), cell["weight_hh"], bias).split([hidden] * 3 + [2 * hidden], 1)
                 c = torch.sigmoid(i) * torch.tanh(u) + (torch.sigmoid(f).view_as(c) * c).sum(1)
                 inner = torch.stack([torch.sigmoid(o) * torch.tanh(c), c], 1)
                 here = torch.cat([inner, here])[place]

@@ -2,8 +2,8 @@
 
 A twin trains in PyTorch what a program of examples/ trains: the same model (both sides start with PyTorch's initial
 values), data, split, preprocessing, optimiser, rate, batch, clipping, dropout and budget. Only the random numbers are
-others. Where PyTorch has several ways the twin takes a fast one: two LSTMs of one direction over padded sequences, which
-run in oneDNN, where packed sequences do not; the fused Adam; and what can be made a tensor before training is.
+others. Where PyTorch has several ways the twin takes a fast one: two LSTMs of one direction over padded sequences,
+which run in oneDNN, where packed sequences do not; the fused Adam; and what can be made a tensor before training is.
 """
 import argparse
 import copy
@@ -14,6 +14,8 @@ import string
 import time
 
 import torch
+from batch_order import order as order_of_example
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -31,6 +33,7 @@ def flags(description, vectors=False, task=None, **defaults):
         parser.add_argument("--task", choices=task, default=task[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--begin", help="weights of the example to start from, and then in its order; says each loss")
     for name, value in {"epochs": 0, "steps": 0, **defaults}.items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     return parser
@@ -143,6 +146,19 @@ def in_order(count, batch):
     return [list(range(k, min(k + batch, count))) for k in range(0, count, batch)]
 
 
+def begin_with(model, path):
+    """Takes weights of the example, which has PyTorch's names."""
+    ours = {}
+    for name, value in load_file(path).items():
+        module, _, parameter = name.rpartition(".")
+        if f"{module}.forwards.{parameter}" in model.state_dict():
+            name = f"{module}.forwards.{parameter}"
+        elif parameter.endswith("_reverse"):
+            name = f"{module}.backwards.{parameter.removesuffix('_reverse')}"
+        ours[name] = value
+    model.load_state_dict(ours)
+
+
 def train(model, args, count, loss_of, clip=1.0, judge=None):
     """Passes over `count` rows, each in another random order. Adam's rate falls linearly to 0. `judge` (higher is
     better) is asked after each pass, and the best weights are taken in the end. Returns the seconds of a pass, without
@@ -152,11 +168,15 @@ def train(model, args, count, loss_of, clip=1.0, judge=None):
     total = args.steps or args.epochs * per_pass
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / total)
     best, best_weights, passes, seconds = float("-inf"), None, [], 0.0
+    if args.begin:
+        begin_with(model, args.begin)
     print(f"{count} rows, {sum(p.numel() for p in model.parameters())} parameters, {total} steps", flush=True)
     model.train()
     for step in range(total):
         begin = time.perf_counter()
-        if step % per_pass == 0:
+        if step % per_pass == 0 and args.begin:
+            order = order_of_example(count, args.seed, step // per_pass)
+        elif step % per_pass == 0:
             order = torch.randperm(count).tolist()
         at = step % per_pass * args.batch
         loss = loss_of(order[at : at + args.batch])
@@ -167,6 +187,8 @@ def train(model, args, count, loss_of, clip=1.0, judge=None):
         schedule.step()
         last = loss.item()
         seconds += time.perf_counter() - begin
+        if args.begin:
+            print("loss", step + 1, last, flush=True)
         if (step + 1) % per_pass and step + 1 < total:
             continue
         said = f"step {step + 1}: loss {last:.4f}, {seconds:.2f} s"
