@@ -84,7 +84,7 @@ def main():
     epoch = train(model, args, len(x), lambda rows: F.cross_entropy(model([x[k] for k in rows]), y[rows]))
     said = judging(model, lambda: torch.cat([model([test_x[k] for k in rows]).argmax(1)
                                              for rows in in_order(len(test_x), 50)]))
-    result(accuracy=accuracy(said, test_y), epoch_s=epoch)
+    result(accuracy=accuracy(said, test_y), **epoch)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def main():
 
     epoch = train(model, args, len(train_set.words), loss_of, judge=lambda: score(model, dev, tags)[0])
     f1, precision, recall = judging(model, lambda: score(model, test, tags))
-    result(f1=f1, precision=precision, recall=recall, epoch_s=epoch)
+    result(f1=f1, precision=precision, recall=recall, **epoch)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def main():
         return torch.cat([model([names[k] for k in rows]).argmax(1) for rows in in_order(len(names), 256)])
 
     result(accuracy=judging(model, lambda: accuracy(said(test_x), test_y)),
-           train_accuracy=judging(model, lambda: accuracy(said(x), y)), epoch_s=epoch)
+           train_accuracy=judging(model, lambda: accuracy(said(x), y)), **epoch)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main():
     model = RowReader(x.shape[2], args.hidden, 10)
     epoch = train(model, args, len(x), lambda rows: F.cross_entropy(model(x[rows]), y[rows].long()))
     said = judging(model, lambda: torch.cat([model(test_x[rows]).argmax(1) for rows in in_order(len(test_x), 500)]))
-    result(accuracy=accuracy(said, test_y), epoch_s=epoch)
+    result(accuracy=accuracy(said, test_y), **epoch)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def by_words(args, sets, vocabulary, vectors):
 
     epoch = train(model, args, len(x), lambda rows: F.cross_entropy(model([x[k] for k in rows]), y[rows]),
                   judge=lambda: right(dev_x, dev_y))
-    result(accuracy=judging(model, lambda: right(test_x, test_y)), epoch_s=epoch)
+    result(accuracy=judging(model, lambda: right(test_x, test_y)), **epoch)
 
 
 # --- by trees
@@ -132,7 +132,7 @@ def by_trees(args, sets, vocabulary, vectors):
         return accuracy(said, torch.tensor([tree[-1][0] for tree in sets[which]]))
 
     epoch = train(model, args, len(sets[0]), loss_of, clip=5, judge=lambda: right(1))
-    result(accuracy_trees=judging(model, lambda: right(2)), epoch_s_trees=epoch)
+    result(accuracy_trees=judging(model, lambda: right(2)), **{f"{key}_trees": value for key, value in epoch.items()})
 
 
 def main():

@@ -50,7 +50,7 @@ def main():
     epoch = train(model, args, len(train_set), lambda rows: model.loss([train_set[k] for k in rows], "mean"),
                   judge=lambda: -perplexity(model, dev))
     result(perplexity=judging(model, lambda: perplexity(model, test)),
-           held_out=judging(model, lambda: perplexity(model, dev)), epoch_s=epoch)
+           held_out=judging(model, lambda: perplexity(model, dev)), **epoch)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,8 @@ class TrainingLoop {
   double loss() const { return loss_; }    // the last one
   double speed() const { return speed_; }  // units a second
   double pass_seconds() const { return clock_.seconds(); }
+  // Of the processor, by all threads: what other programs on the machine disturb little.
+  double pass_cpu_seconds() const { return cpu_clock_.seconds(); }
   optim::Optimizer& optimizer() { return *optimizer_; }
   Metrics& metrics() { return metrics_; }
   std::string checkpoint();  // saves; returns the path
@@ -80,7 +82,7 @@ class TrainingLoop {
   LoopOptions options_;
   Metrics metrics_;
   std::unique_ptr<optim::Optimizer> optimizer_;
-  PassClock clock_;
+  PassClock clock_, cpu_clock_;
   std::function<void()> between_;
   long every_ = 0, step_ = 0, total_ = 0;
   double loss_ = 0, norm_ = 0, speed_ = 0;

@@ -207,7 +207,8 @@ int run(const Settings& s) {
                 {"precision", test.precision()},
                 {"recall", test.recall()},
                 {"sentences_per_s", loop.speed()},
-                {"epoch_s", loop.pass_seconds()}});
+                {"epoch_s", loop.pass_seconds()},
+                {"epoch_cpu_s", loop.pass_cpu_seconds()}});
   return 0;
 }
 

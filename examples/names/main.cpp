@@ -130,7 +130,8 @@ int run(const Settings& s) {
   print_result({{"accuracy", accuracy(guessed, test.lists.labels)},
                 {"train_accuracy", accuracy(guesses(model, train), train.lists.labels)},
                 {"names_per_s", loop.speed()},
-                {"epoch_s", loop.pass_seconds()}});
+                {"epoch_s", loop.pass_seconds()},
+                {"epoch_cpu_s", loop.pass_cpu_seconds()}});
   return 0;
 }
 

@@ -126,6 +126,7 @@ bool read_rows(const Settings& s, const PictureSet& set, long steps, Results& re
   results.emplace_back("accuracy", accuracy(said, set.test.labels));
   results.emplace_back("pictures_per_s", loop.speed());
   results.emplace_back("epoch_s", loop.pass_seconds());
+  results.emplace_back("epoch_cpu_s", loop.pass_cpu_seconds());
   return true;
 }
 

@@ -205,6 +205,7 @@ int run(const Settings& s) {
   if (!data.own) results.emplace_back("agreement", agreement(model, data.test));
   results.emplace_back("sentences_per_s", loop.speed());
   results.emplace_back("epoch_s", loop.pass_seconds());
+  results.emplace_back("epoch_cpu_s", loop.pass_cpu_seconds());
   print_result(results);
   return 0;
 }
