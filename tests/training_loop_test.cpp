@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "reel.h"
@@ -117,4 +118,17 @@ TEST_CASE("parts of a loss come into the metrics and the picture") {
   loop.finish();
   CHECK(scratch::get(folder / "e/metrics.jsonl") == Contains(R"("first part":2.0,"second":3.0,"more":7})"));
   CHECK(scratch::get(folder / "e/loss.svg") == Contains("first part"));
+}
+
+TEST_CASE(
+    "what a pass takes is the median of the whole ones, and before the first is over what it would take") {
+  PassClock clock(3);
+  CHECK(std::isnan(clock.seconds()));
+  for (const double seconds : {1, 2}) clock.add(seconds);
+  CHECK(clock.seconds() == 4.5);
+  for (const double seconds : {3, 50, 50, 50, 2, 2, 3, 1000}) clock.add(seconds);
+  CHECK(clock.seconds() == 7);  // of 6, 150 and 7; the last pass is not over
+  for (const double seconds : {1, 1}) clock.add(seconds);
+  CHECK(clock.seconds() == 78.5);
+  CHECK(std::isnan(PassClock(0).seconds()));
 }

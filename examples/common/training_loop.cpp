@@ -1,7 +1,9 @@
 #include "examples/common/training_loop.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <limits>
 
 #include "examples/common/interrupt.h"
@@ -26,6 +28,8 @@ TrainingLoop::TrainingLoop(const std::string& name, const CommonFlags& common, n
       options_(std::move(options)),
       metrics_(common.out, !common.resume.empty()),
       optimizer_(make_optimizer(options_.optimizer, model.named_parameters(), common.lr)),
+      clock_(options_.steps_per_epoch),
+      cpu_clock_(options_.steps_per_epoch),
       total_(steps_of(common, options_)) {
   if (!common.load.empty()) load_weights(common.load, model);
   if (common.resume.empty()) return;
@@ -40,8 +44,12 @@ bool TrainingLoop::run(const std::function<Step(long)>& step) {
   Progress progress(total_, options_.unit, common_.log_every, options_.minutes);
   const auto over = [&] { return (total_ > 0 && step_ >= total_) || progress.out_of_time(); };
   while (!over() && !interrupted()) {
+    const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t cpu_begin = std::clock();
     const Step now = step(step_);
     update(now);
+    cpu_clock_.add(static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC);
+    clock_.add(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     progress.update(step_, loss_, now.units);
     if (every_ > 0 && step_ % every_ == 0 && !over()) {
       progress.hide();

@@ -12,6 +12,7 @@
 #include "examples/common/flags.h"
 #include "examples/common/metrics.h"
 #include "examples/common/optimizer.h"
+#include "examples/common/pass_clock.h"
 #include "examples/common/progress.h"
 #include "examples/common/svg.h"
 
@@ -24,7 +25,7 @@ struct LoopOptions {
   // Sees the loss after each update, and adds to the lines of metrics.jsonl.
   std::function<std::vector<Field>(double)> after_step = {};
   bool decay = false;        // the learning rate falls linearly to 0 over the run
-  long steps_per_epoch = 0;  // for --epochs
+  long steps_per_epoch = 0;  // for --epochs and pass_seconds()
   double minutes = 0;        // 0: no limit
   std::string unit = "sequences/s";
   std::string title = "Training: loss", y_label = "loss", curve = "";  // of the picture
@@ -65,6 +66,9 @@ class TrainingLoop {
   long total() const { return total_; }    // 0: unknown
   double loss() const { return loss_; }    // the last one
   double speed() const { return speed_; }  // units a second
+  double pass_seconds() const { return clock_.seconds(); }
+  // Of the processor, by all threads: what other programs on the machine disturb little.
+  double pass_cpu_seconds() const { return cpu_clock_.seconds(); }
   optim::Optimizer& optimizer() { return *optimizer_; }
   Metrics& metrics() { return metrics_; }
   std::string checkpoint();  // saves; returns the path
@@ -78,6 +82,7 @@ class TrainingLoop {
   LoopOptions options_;
   Metrics metrics_;
   std::unique_ptr<optim::Optimizer> optimizer_;
+  PassClock clock_, cpu_clock_;
   std::function<void()> between_;
   long every_ = 0, step_ = 0, total_ = 0;
   double loss_ = 0, norm_ = 0, speed_ = 0;

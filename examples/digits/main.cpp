@@ -74,6 +74,8 @@ struct Data {
   }
 };
 
+using Results = std::vector<Field>;
+
 // An LSTM whose outputs at every frame are pooled: the class of a sound is that of its mean output.
 struct Listener {
   Listener(const CommonFlags& common, size_t classes, bool bidirectional, double dropout)
@@ -120,11 +122,14 @@ struct Listener {
   Network<nn::LSTM> network;
 };
 
-bool train(Listener& listener, const CommonFlags& common, const Data& data, const std::string& title) {
+// False where it was interrupted; else `results` say how long a pass took, if anybody asks.
+bool train(Listener& listener, const CommonFlags& common, const Data& data, const std::string& title,
+           Results* results = nullptr) {
   Batches batches(data.train.labels.size(), common.batch, common.seed);
   TrainingLoop loop("digits", common, listener.network,
                     {.clip_norm = 1,
                      .decay = true,
+                     .steps_per_epoch = batches.per_pass(),
                      .unit = "sounds/s",
                      .title = title + ": loss",
                      .y_label = "nats a sound",
@@ -139,6 +144,10 @@ bool train(Listener& listener, const CommonFlags& common, const Data& data, cons
                               {}};
   });
   if (done) loop.finish();
+  if (results != nullptr) {
+    results->emplace_back("epoch_s", loop.pass_seconds());
+    results->emplace_back("epoch_cpu_s", loop.pass_cpu_seconds());
+  }
   return done;
 }
 
@@ -158,7 +167,6 @@ void draw(const Listener& listener, const Frames& frames, const std::vector<std:
   say("picture {}\n", path);
 }
 
-using Results = std::vector<Field>;
 bool is_test(const Recording& r) { return r.take < 5; }  // the dataset's own split: takes 0 to 4
 
 // --- "one" or "two", with three hidden units
@@ -234,8 +242,10 @@ bool digits(const Settings& s, const std::vector<Recording>& recordings, Results
   Listener listener(own, 10, true, 0.3);
   say("{} sounds for training, {} for the test; {} parameters\n", data.train.labels.size(),
       data.test.labels.size(), listener.network.num_parameters());
-  if (!train(listener, own, data, "Digits")) return false;
+  Results times;
+  if (!train(listener, own, data, "Digits", &times)) return false;
   results.emplace_back("accuracy", listener.accuracy(data.test));
+  results.insert(results.end(), times.begin(), times.end());
   return true;
 }
 

@@ -206,7 +206,9 @@ int run(const Settings& s) {
   print_result({{"f1", test.f1()},
                 {"precision", test.precision()},
                 {"recall", test.recall()},
-                {"sentences_per_s", loop.speed()}});
+                {"sentences_per_s", loop.speed()},
+                {"epoch_s", loop.pass_seconds()},
+                {"epoch_cpu_s", loop.pass_cpu_seconds()}});
   return 0;
 }
 

@@ -129,7 +129,9 @@ int run(const Settings& s) {
   say("picture {}/confusion.svg\n", s.common.out);
   print_result({{"accuracy", accuracy(guessed, test.lists.labels)},
                 {"train_accuracy", accuracy(guesses(model, train), train.lists.labels)},
-                {"names_per_s", loop.speed()}});
+                {"names_per_s", loop.speed()},
+                {"epoch_s", loop.pass_seconds()},
+                {"epoch_cpu_s", loop.pass_cpu_seconds()}});
   return 0;
 }
 

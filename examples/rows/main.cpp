@@ -116,13 +116,17 @@ void draw_belief(const RowReader& reader, const PictureSet& set, size_t picture,
   write_svg(path, heat_map(map));
 }
 
-// Pictures a second; nothing after Ctrl-C.
-std::optional<double> learn(Classifier& model, const CommonFlags& own, const PictureSet& set,
+// How fast it went; nothing after Ctrl-C.
+struct Speed {
+  double pictures_per_s, epoch_s, epoch_cpu_s;
+};
+std::optional<Speed> learn(Classifier& model, const CommonFlags& own, const PictureSet& set,
                             const std::string& title) {
   Batches batches(set.train.labels.size(), own.batch, own.seed);
   TrainingLoop loop("rows", own, model,
                     {.clip_norm = 1,
                      .decay = true,
+                     .steps_per_epoch = batches.per_pass(),
                      .unit = "pictures/s",
                      .title = title,
                      .y_label = "nats a picture",
@@ -135,7 +139,7 @@ std::optional<double> learn(Classifier& model, const CommonFlags& own, const Pic
   });
   if (!done) return {};
   loop.finish();
-  return loop.speed();
+  return Speed{loop.speed(), loop.pass_seconds(), loop.pass_cpu_seconds()};
 }
 
 bool read_rows(const Settings& s, const PictureSet& set, long steps, Results& results) {
@@ -149,7 +153,9 @@ bool read_rows(const Settings& s, const PictureSet& set, long steps, Results& re
   draw_belief(reader, set, 0, own.out + "/belief.svg");
   say("pictures {0}/confusion.svg and {0}/belief.svg\n", own.out);
   results.emplace_back("accuracy", accuracy(said, set.test.labels));
-  results.emplace_back("pictures_per_s", *speed);
+  results.emplace_back("pictures_per_s", speed->pictures_per_s);
+  results.emplace_back("epoch_s", speed->epoch_s);
+  results.emplace_back("epoch_cpu_s", speed->epoch_cpu_s);
   return true;
 }
 

@@ -155,6 +155,8 @@ bool by_words(const Settings& s, const Data& data, Results& results) {
   shade_words(reader, data, own.out + "/words.svg");
   results.emplace_back("accuracy", right_of(reader, test));
   results.emplace_back("texts_per_s", loop.speed());
+  results.emplace_back("epoch_s", loop.pass_seconds());
+  results.emplace_back("epoch_cpu_s", loop.pass_cpu_seconds());
   return true;
 }
 
@@ -256,6 +258,8 @@ bool by_trees(const Settings& s, const Data& data, Results& results) {
   say("picture {}/confusion.svg\n", own.out);
   results.emplace_back("accuracy_trees", accuracy(test.said, test.truth));
   results.emplace_back("trees_per_s", loop.speed());
+  results.emplace_back("epoch_s_trees", loop.pass_seconds());
+  results.emplace_back("epoch_cpu_s_trees", loop.pass_cpu_seconds());
   return true;
 }
 

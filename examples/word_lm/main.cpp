@@ -186,7 +186,9 @@ int run(const Settings& s) {
                 {"held_out", -best.score()},
                 {data.own ? "in_order" : "agreement", ranked_right(model, data)},
                 {"lengths_apart", apart},
-                {"sentences_per_s", loop.speed()}});
+                {"sentences_per_s", loop.speed()},
+                {"epoch_s", loop.pass_seconds()},
+                {"epoch_cpu_s", loop.pass_cpu_seconds()}});
   return 0;
 }
 
