@@ -13,9 +13,13 @@ inline uint64_t mix(uint64_t h, uint64_t word) {
   return h ^ (h >> 29);
 }
 inline uint64_t hash_of(std::span<const uint64_t> words) {
-  uint64_t h = words.size();
-  for (uint64_t word : words) h = mix(h, word);
-  return h;
+  uint64_t lane[4] = {words.size(), 1, 2, 3};  // which need not wait for each other
+  size_t k = 0;
+  for (; k + 4 <= words.size(); k += 4) {
+    for (size_t i = 0; i < 4; ++i) lane[i] = mix(lane[i], words[k + i]);
+  }
+  for (; k < words.size(); ++k) lane[0] = mix(lane[0], words[k]);
+  return mix(mix(lane[0], lane[1]), mix(lane[2], lane[3]));
 }
 
 // Things that stay where they are, found by hash; not more than `most`.

@@ -99,9 +99,9 @@ Tensor& Tensor::requires_grad_(bool on) {
     if (node->requires_grad)
       fail("[requires_grad_] the tensor is computed from variables: want detach() of it");
     evaluated(*this);
-    node->tape->drop_inputs(node);
+    node->tape().drop_inputs(node);
     node->op = nullptr;
-    node->tape->make_variable(node);
+    node->tape().make_variable(node);
   }
   node_->requires_grad = node_->variable->version->requires_grad = on;
   return *this;
@@ -169,7 +169,14 @@ TapeStats tape_stats() {
   return stats;
 }
 
-std::string plan_text() { return plan::text(*plan::pending_plan(Tape::current().pending())); }
-std::string plan_dot() { return plan::dot(*plan::pending_plan(Tape::current().pending())); }
+namespace {
+std::unique_ptr<plan::Plan> pending_plan() {
+  const auto pending = Tape::current().pending();
+  return plan::pending_plan({pending.begin(), pending.end()});
+}
+}  // namespace
+
+std::string plan_text() { return plan::text(*pending_plan()); }
+std::string plan_dot() { return plan::dot(*pending_plan()); }
 
 }  // namespace reel

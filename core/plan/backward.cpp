@@ -70,7 +70,7 @@ bool complete_key(Pending& now, const Node* loss) {
     // again.
     const auto known = static_cast<size_t>(node->index);
     if (node->index >= 0 && known < sources.size() && sources[known] == node) return false;
-    node->index = static_cast<int64_t>(sources.size());
+    node->index = static_cast<int32_t>(sources.size());
     sources.push_back(node);
   }
   now.hash = hash_of(now.words);
@@ -143,7 +143,7 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
     }
   }
   Recipe recipe;
-  recipe.words = now.words;
+  recipe.words = std::move(now.words);
   recipe.hash = now.hash;
   std::unordered_map<const Node*, int32_t> leaf_of;  // variable to leaf
   std::unordered_map<const Node*, Source> source_of;

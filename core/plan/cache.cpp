@@ -16,8 +16,8 @@ constexpr size_t kMostBytes = size_t{128} << 20;
 
 class Cache {
  public:
-  // The plan for what is pending; made where its structure is new.
-  std::shared_ptr<const Plan> find(const Pending& pending, bool rewritten = false) {
+  // The plan for what is pending; made where its structure is new, whose words it then takes.
+  std::shared_ptr<const Plan> find(Pending& pending, bool rewritten = false) {
     for (auto [it, end] = index_.equal_range(pending.hash); it != end; ++it) {
       const auto plan = it->second;
       if ((*plan)->words != pending.words) continue;
@@ -26,8 +26,11 @@ class Cache {
       return order_.front();
     }
     ++stats_.plans_built;
-    order_.push_front(make(pending, rewritten));
-    bytes_ += order_.front()->bytes();
+    std::unique_ptr<Plan> made = make(pending, rewritten);
+    made->words = std::move(pending.words);
+    made->hash = pending.hash;
+    bytes_ += made->bytes();
+    order_.push_front(std::move(made));
     index_.emplace(pending.hash, order_.begin());
     while (order_.size() > 1 && (order_.size() > kMostPlans || bytes_ > kMostBytes)) drop_oldest();
     return order_.front();
@@ -54,10 +57,7 @@ class Cache {
   }
 
   static std::unique_ptr<Plan> make(const Pending& pending, bool rewritten) {
-    std::unique_ptr<Plan> plan = make_plan(graph_of(pending), rewritten);
-    plan->words = pending.words;
-    plan->hash = pending.hash;
-    return plan;
+    return make_plan(graph_of(pending), rewritten);
   }
 
  private:
@@ -109,7 +109,7 @@ size_t Plan::bytes() const {
          nodes.size() * sizeof(PlannedNode);
 }
 
-std::shared_ptr<const Plan> find_plan(const Pending& pending, bool rewritten) {
+std::shared_ptr<const Plan> find_plan(Pending& pending, bool rewritten) {
   return cache.find(pending, rewritten);
 }
 void plan_found(const Plan& plan) { cache.found(plan); }

@@ -10,10 +10,15 @@ namespace reel::plan {
 Id Graph::add(GraphNode node, std::span<const Id> in, std::span<const int64_t> constants) {
   node.first_in = static_cast<uint32_t>(inputs.size());
   node.inputs = static_cast<uint32_t>(in.size());
-  node.first_list = static_cast<uint32_t>(list.size());
   node.list_size = static_cast<uint32_t>(constants.size());
+  const auto at = static_cast<size_t>(constants.data() - list->data());
+  if (!constants.empty() && at < list->size()) {  // another node's
+    node.first_list = static_cast<uint32_t>(at);
+  } else {
+    node.first_list = static_cast<uint32_t>(list->size());
+    list->insert(list->end(), constants.begin(), constants.end());
+  }
   inputs.insert(inputs.end(), in.begin(), in.end());
-  list.insert(list.end(), constants.begin(), constants.end());
   nodes.push_back(node);
   return id_of(nodes.size() - 1);
 }
@@ -39,7 +44,7 @@ void read_graph(const Pending& pending, Graph& graph) {
   graph.nodes.clear();
   graph.results.clear();
   graph.inputs.clear();
-  graph.list.clear();
+  graph.list = std::make_shared<std::vector<int64_t>>();
   for (const Node* n : pending.leaves) graph.leaves.push_back({n->dtype, n->shape, n->value->strides});
   graph.floats = pending.floats;
   graph.nodes.reserve(pending.nodes.size());
@@ -71,7 +76,7 @@ Rewrite::Rewrite(const Graph& from) : from_(from) {
   to.repeats = from.repeats;
   to.nodes.reserve(from.nodes.size());
   to.inputs.reserve(from.inputs.size());
-  to.list.reserve(from.list.size());
+  to.list = from.list;
   now_.resize(from.leaves.size() + from.nodes.size(), -1);
   for (size_t k = 0; k < from.leaves.size(); ++k) now_[k] = static_cast<Id>(k);
 }

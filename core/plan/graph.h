@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -60,7 +61,8 @@ struct Graph {
   std::vector<Fused> kernels;
   std::vector<Result> results;
   std::vector<Id> inputs;      // of nodes, one after another
-  std::vector<int64_t> list;   // their constants
+  // Their constants; kept where they are, and only added to, by all graphs that were made from one another.
+  std::shared_ptr<std::vector<int64_t>> list = std::make_shared<std::vector<int64_t>>();
   std::vector<Floats> floats;  // the constants that nodes read by number
   std::vector<int64_t> order;  // of nodes: when they run; empty: one after another
   int64_t repeats = 1;         // how often it runs on the same weights
@@ -75,9 +77,9 @@ struct Graph {
   DType dtype(Id id) const { return is_node(id) ? node(id).dtype : leaves[static_cast<size_t>(id)].dtype; }
   std::span<const Id> in(const GraphNode& n) const { return {inputs.data() + n.first_in, n.inputs}; }
   std::span<const int64_t> list_of(const GraphNode& n) const {
-    return {list.data() + n.first_list, n.list_size};
+    return {list->data() + n.first_list, n.list_size};
   }
-  // Appends a node over these inputs and constants, which are not this graph's own vectors.
+  // Appends a node over these inputs and constants; the inputs are not in this graph's own vector.
   Id add(GraphNode node, std::span<const Id> in, std::span<const int64_t> list = {});
   // How often each node is read by other nodes.
   std::vector<uint32_t> readers() const;
@@ -96,7 +98,7 @@ struct Pending {
   std::vector<int32_t> floats_of;  // of nodes: which; -1 where all are 0
   bool open = false;               // a computed value is read whose history still waits for a backward()
 };
-void read_structure(const std::vector<Node*>& pending, Pending& out, const Node* loss = nullptr);
+void read_structure(std::span<Node* const> pending, Pending& out, const Node* loss = nullptr);
 Graph graph_of(const Pending& pending);
 void read_graph(const Pending& pending, Graph& graph);  // into the memory that is there
 

@@ -64,7 +64,6 @@ Graph prune(const Graph& graph) {
       continue;
     }
     rewrite.to.inputs.resize(n.first_in);
-    rewrite.to.list.resize(n.first_list);
     rewrite.to.nodes.pop_back();
     rewrite.set(graph.id_of(k), twin->second);
   }

@@ -125,7 +125,7 @@ Value compute_alone(const Node& node, std::span<const Value* const> values) {
 }
 
 void run_alone(Node* node) {
-  Tape& tape = *node->tape;
+  Tape& tape = node->tape();
   try {
     std::vector<const Value*> in;
     for (uint32_t k = 0; k < node->inputs; ++k) in.push_back(node->in[k]->value.get());
