@@ -169,14 +169,7 @@ TapeStats tape_stats() {
   return stats;
 }
 
-namespace {
-std::unique_ptr<plan::Plan> pending_plan() {
-  const auto pending = Tape::current().pending();
-  return plan::pending_plan({pending.begin(), pending.end()});
-}
-}  // namespace
-
-std::string plan_text() { return plan::text(*pending_plan()); }
-std::string plan_dot() { return plan::dot(*pending_plan()); }
+std::string plan_text() { return plan::text(*plan::pending_plan(Tape::current().pending())); }
+std::string plan_dot() { return plan::dot(*plan::pending_plan(Tape::current().pending())); }
 
 }  // namespace reel

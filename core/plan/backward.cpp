@@ -39,6 +39,7 @@ struct Target {
 
 struct Recipe {
   std::vector<uint64_t> words;
+  std::shared_ptr<const std::vector<int64_t>> lists;
   uint64_t hash = 0;
   std::weak_ptr<const Plan> plan;  // the cache's, which may have let go of it
   bool possible = true;            // false: the recorded way it is, every time
@@ -73,7 +74,7 @@ bool complete_key(Pending& now, const Node* loss) {
     node->index = static_cast<int32_t>(sources.size());
     sources.push_back(node);
   }
-  now.hash = hash_of(now.words);
+  now.hash = hash_of(now);
   return true;
 }
 
@@ -144,6 +145,7 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
   }
   Recipe recipe;
   recipe.words = std::move(now.words);
+  recipe.lists = now.lists;
   recipe.hash = now.hash;
   std::unordered_map<const Node*, int32_t> leaf_of;  // variable to leaf
   std::unordered_map<const Node*, Source> source_of;
@@ -201,7 +203,7 @@ class Recipes {
   Recipe* find(const Pending& now) {
     const auto [first, last] = index_.equal_range(now.hash);
     for (auto it = first; it != last; ++it) {
-      if (it->second->words != now.words) continue;
+      if (it->second->words != now.words || *it->second->lists != *now.lists) continue;
       order_.splice(order_.begin(), order_, it->second);
       return &order_.front();
     }

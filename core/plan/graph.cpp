@@ -1,6 +1,7 @@
 #include "core/plan/graph.h"
 
 #include <cstdlib>
+#include <functional>
 #include <string>
 
 #include "core/plan/plan.h"
@@ -11,9 +12,9 @@ Id Graph::add(GraphNode node, std::span<const Id> in, std::span<const int64_t> c
   node.first_in = static_cast<uint32_t>(inputs.size());
   node.inputs = static_cast<uint32_t>(in.size());
   node.list_size = static_cast<uint32_t>(constants.size());
-  const auto at = static_cast<size_t>(constants.data() - list->data());
-  if (!constants.empty() && at < list->size()) {  // another node's
-    node.first_list = static_cast<uint32_t>(at);
+  const std::less<const int64_t*> before;
+  if (!before(constants.data(), list->data()) && before(constants.data(), list->data() + list->size())) {
+    node.first_list = static_cast<uint32_t>(constants.data() - list->data());  // another node's
   } else {
     node.first_list = static_cast<uint32_t>(list->size());
     list->insert(list->end(), constants.begin(), constants.end());
@@ -33,22 +34,17 @@ std::vector<uint32_t> Graph::readers() const {
   return count;
 }
 
-Graph graph_of(const Pending& pending) {
-  Graph graph;
-  read_graph(pending, graph);
-  return graph;
-}
-
-void read_graph(const Pending& pending, Graph& graph) {
+namespace {
+void read_over(const Pending& pending, Graph& graph) {
   graph.leaves.clear();
   graph.nodes.clear();
   graph.results.clear();
   graph.inputs.clear();
-  graph.list = std::make_shared<std::vector<int64_t>>();
   for (const Node* n : pending.leaves) graph.leaves.push_back({n->dtype, n->shape, n->value->strides});
   graph.floats = pending.floats;
   graph.nodes.reserve(pending.nodes.size());
   std::vector<Id> in;
+  size_t next_list = 0;
   for (size_t k = 0; k < pending.nodes.size(); ++k) {
     const Node* n = pending.nodes[k];
     GraphNode node{.op = n->op,
@@ -64,10 +60,26 @@ void read_graph(const Pending& pending, Graph& graph) {
       in.push_back(input->state == State::pending ? graph.id_of(static_cast<size_t>(input->index))
                                                   : static_cast<Id>(input->index));
     }
-    const Id id =
-        graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
+    std::span<const int64_t> list;
+    if (n->list) list = std::span(*graph.list).subspan(next_list, n->list->size());
+    next_list += list.size();
+    const Id id = graph.add(node, in, list);
     if (node.stays) graph.results.push_back({static_cast<int32_t>(k), id});
   }
+}
+
+}  // namespace
+
+Graph graph_of(const Pending& pending) {
+  Graph graph;
+  graph.list = pending.lists;
+  read_over(pending, graph);
+  return graph;
+}
+
+void read_graph(const Pending& pending, Graph& graph) {
+  graph.list = std::make_shared<std::vector<int64_t>>(*pending.lists);
+  read_over(pending, graph);
 }
 
 Rewrite::Rewrite(const Graph& from) : from_(from) {

@@ -89,6 +89,7 @@ struct Graph {
 // stands for.
 struct Pending {
   std::vector<uint64_t> words;
+  std::shared_ptr<std::vector<int64_t>> lists;  // the calls' lists, one behind another: structure too
   uint64_t hash = 0;
   std::vector<Node*> leaves;
   std::vector<Node*> nodes;
@@ -99,6 +100,7 @@ struct Pending {
   bool open = false;               // a computed value is read whose history still waits for a backward()
 };
 void read_structure(std::span<Node* const> pending, Pending& out, const Node* loss = nullptr);
+uint64_t hash_of(const Pending& pending);
 Graph graph_of(const Pending& pending);
 void read_graph(const Pending& pending, Graph& graph);  // into the memory that is there
 

@@ -183,7 +183,7 @@ void run_step(const Plan& plan, const Step& step, const Run& run, const Operands
       if (node.op->kind == Kind::source) {
         if (const Node* origin = run.node(node.origin)) attrs.i = origin->attrs.i;
       }
-      run_call({*node.op, attrs, node.list, {in, step.inputs}, *out, step.add});
+      run_call({*node.op, attrs, plan.list_of(node), {in, step.inputs}, *out, step.add});
       return;
     }
   }

@@ -61,7 +61,8 @@ void integer_words(const std::array<int64_t, 3>& i, std::vector<uint64_t>& words
   }
 }
 
-void node_words(const Node* n, bool stays, int32_t floats, std::vector<uint64_t>& words) {
+void node_words(const Node* n, bool stays, int32_t floats, Pending& out) {
+  std::vector<uint64_t>& words = out.words;
   const Op& op = *n->op;
   const bool integers = op.kind != Kind::source && (n->attrs.i[0] | n->attrs.i[1] | n->attrs.i[2]) != 0;
   const bool shape = op.shape_is_argument && !op.body;  // a body's shapes are its own
@@ -79,7 +80,7 @@ void node_words(const Node* n, bool stays, int32_t floats, std::vector<uint64_t>
   }
   if (n->list) {
     words.push_back(n->list->size());
-    words.insert(words.end(), n->list->begin(), n->list->end());
+    out.lists->insert(out.lists->end(), n->list->begin(), n->list->end());
   }
 }
 
@@ -119,9 +120,17 @@ uint64_t input_word(Node* input, bool passed, Pending& out) {
 
 }  // namespace
 
+uint64_t hash_of(const Pending& pending) {
+  return mix(reel::hash_of(pending.words),
+             reel::hash_of({reinterpret_cast<const uint64_t*>(pending.lists->data()), pending.lists->size()}));
+}
+
 void read_structure(std::span<Node* const> pending, Pending& out, const Node* loss) {
   const explain::Scope scope(explain::Phase::structure);
-  out.words.assign(1, passes().bits());
+  out.words.clear();
+  out.words.reserve(out.nodes.size() * 4);  // of the last time
+  out.words.push_back(passes().bits());
+  out.lists = std::make_shared<std::vector<int64_t>>();
   out.leaves.clear();
   out.nodes.clear();
   out.floats.clear();
@@ -147,14 +156,14 @@ void read_structure(std::span<Node* const> pending, Pending& out, const Node* lo
   for (size_t k = 0; k < out.nodes.size(); ++k) {
     const Node* n = out.nodes[k];
     out.floats_of[k] = table.number(n->attrs.f);
-    node_words(n, out.stays[k], out.floats_of[k], out.words);
+    node_words(n, out.stays[k], out.floats_of[k], out);
     for (uint32_t i = 0; i < n->inputs; i += 2) {  // two to a word
       const uint64_t first = input_word(n->in[i], out.passed[k], out);
       const uint64_t second = i + 1 < n->inputs ? input_word(n->in[i + 1], out.passed[k], out) : 0;
       out.words.push_back(first << 32 | second);
     }
   }
-  out.hash = hash_of(out.words);
+  out.hash = hash_of(out);
 }
 
 }  // namespace reel::plan
