@@ -50,15 +50,16 @@ struct Node {
   int32_t index = -1;     // scratch of planning
   int32_t mark = -1;      // scratch of differentiation
   std::unique_ptr<Value> value;
+  // Then what else is looked at when it dies.
+  std::unique_ptr<std::vector<int64_t>> list;
+  std::unique_ptr<Variable> variable;
+  Node* owner = nullptr;    // a version's variable; null when that is gone
+  int32_t pending_at = -1;  // position in the tape's list of pending nodes
+  int32_t history_at = -1;  // position in its history
 
   Shape shape;
   Attrs attrs;
-  std::unique_ptr<std::vector<int64_t>> list;
   Where where;
-  int32_t pending_at = -1;  // position in the tape's list of pending nodes
-  int32_t history_at = -1;  // position in its history
-  std::unique_ptr<Variable> variable;
-  Node* owner = nullptr;  // a version's variable; null when that is gone
 
   bool leaf() const { return op == nullptr; }
   Array array() const;  // of a ready node
