@@ -85,8 +85,8 @@ class NodeList {
   int32_t Node::*at_;
 };
 
-// Memory for nodes. Places that are free are given away in the order of their addresses, so that a step's nodes
-// lie one behind another again.
+// Memory for nodes. Places that are free are given away in the order of their addresses, so that a step's
+// nodes lie one behind another again.
 class NodeMemory {
  public:
   explicit NodeMemory(Tape* tape) : tape_(tape) {}

@@ -112,9 +112,9 @@ void after_failure(Tape& tape, const std::vector<Node*>& nodes) {
 }  // namespace
 
 size_t Plan::bytes() const {
-  return (words.size() + lists->size()) * 8 + values.size() * sizeof(PlannedValue) + roots.size() * sizeof(Root) +
-         steps.size() * sizeof(Step) + operands.size() * (sizeof(Id) + sizeof(Array)) +
-         nodes.size() * sizeof(PlannedNode);
+  return (words.size() + lists->size()) * 8 + values.size() * sizeof(PlannedValue) +
+         roots.size() * sizeof(Root) + steps.size() * sizeof(Step) +
+         operands.size() * (sizeof(Id) + sizeof(Array)) + nodes.size() * sizeof(PlannedNode);
 }
 
 std::shared_ptr<const Plan> find_plan(Pending& pending, bool rewritten) {

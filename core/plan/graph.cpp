@@ -8,7 +8,8 @@
 
 namespace reel::plan {
 
-Id Graph::add(GraphNode node, std::span<const Id> in, std::span<const int64_t> constants) {
+Id Graph::add(const GraphNode& like, std::span<const Id> in, std::span<const int64_t> constants) {
+  GraphNode& node = nodes.emplace_back(like);
   node.first_in = static_cast<uint32_t>(inputs.size());
   node.inputs = static_cast<uint32_t>(in.size());
   node.list_size = static_cast<uint32_t>(constants.size());
@@ -20,7 +21,6 @@ Id Graph::add(GraphNode node, std::span<const Id> in, std::span<const int64_t> c
     list->insert(list->end(), constants.begin(), constants.end());
   }
   inputs.insert(inputs.end(), in.begin(), in.end());
-  nodes.push_back(node);
   return id_of(nodes.size() - 1);
 }
 

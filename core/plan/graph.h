@@ -60,7 +60,7 @@ struct Graph {
   std::vector<GraphNode> nodes;
   std::vector<Fused> kernels;
   std::vector<Result> results;
-  std::vector<Id> inputs;      // of nodes, one after another
+  std::vector<Id> inputs;  // of nodes, one after another
   // Their constants; kept where they are, and only added to, by all graphs that were made from one another.
   std::shared_ptr<std::vector<int64_t>> list = std::make_shared<std::vector<int64_t>>();
   std::vector<Floats> floats;  // the constants that nodes read by number
@@ -80,7 +80,7 @@ struct Graph {
     return {list->data() + n.first_list, n.list_size};
   }
   // Appends a node over these inputs and constants; the inputs are not in this graph's own vector.
-  Id add(GraphNode node, std::span<const Id> in, std::span<const int64_t> list = {});
+  Id add(const GraphNode& node, std::span<const Id> in, std::span<const int64_t> list = {});
   // How often each node is read by other nodes.
   std::vector<uint32_t> readers() const;
 };

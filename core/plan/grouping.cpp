@@ -344,9 +344,9 @@ uint64_t Grouping::group_hash(size_t node, int64_t time, int32_t latest, size_t 
   if (known_class(node)) return mix(mix(word(class_[node]), word(time)), ~uint64_t{0});
   const GraphNode& n = graph_.nodes[node];
   const auto in = graph_.in(n);
-  uint64_t h = mix(call_hash(n), way_[node] == Way::heavy
-                                     ? word(time)
-                                     : word(latest * 64 + static_cast<int64_t>(position)));
+  uint64_t h =
+      mix(call_hash(n),
+          way_[node] == Way::heavy ? word(time) : word(latest * 64 + static_cast<int64_t>(position)));
   for (size_t p = 0; p < in.size(); ++p) {
     if (shared(n, in, p)) h = mix(h, word(canon(in[p])));
   }

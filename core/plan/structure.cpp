@@ -103,8 +103,8 @@ void find_passed(const Node* loss, const std::vector<Node*>& nodes, std::vector<
   }
 }
 
-// Which value it is. A leaf is numbered where it is first met; `index` says which number, if it is one of this
-// run.
+// Which value it is. A leaf is numbered where it is first met; `index` says which number, if it is one of
+// this run.
 uint64_t input_word(Node* input, bool passed, Pending& out) {
   if (input->state != State::pending) {
     out.open = out.open || (passed && input->requires_grad && (input->op || !input->owner));
@@ -121,8 +121,9 @@ uint64_t input_word(Node* input, bool passed, Pending& out) {
 }  // namespace
 
 uint64_t hash_of(const Pending& pending) {
-  return mix(reel::hash_of(pending.words),
-             reel::hash_of({reinterpret_cast<const uint64_t*>(pending.lists->data()), pending.lists->size()}));
+  return mix(
+      reel::hash_of(pending.words),
+      reel::hash_of({reinterpret_cast<const uint64_t*>(pending.lists->data()), pending.lists->size()}));
 }
 
 void read_structure(std::span<Node* const> pending, Pending& out, const Node* loss) {

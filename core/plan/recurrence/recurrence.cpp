@@ -34,8 +34,8 @@ constexpr int kRowBits = 22, kCountBits = 12;
 
 uint64_t packed(const Schedule::Run& r) {
   return static_cast<uint64_t>(r.source + 1) << (2 * kRowBits + kCountBits) |
-         static_cast<uint64_t>(r.to) << (kRowBits + kCountBits) | static_cast<uint64_t>(r.from) << kCountBits |
-         static_cast<uint64_t>(r.count);
+         static_cast<uint64_t>(r.to) << (kRowBits + kCountBits) |
+         static_cast<uint64_t>(r.from) << kCountBits | static_cast<uint64_t>(r.count);
 }
 Schedule::Run unpacked(uint64_t word) {
   const auto bits = [&](int from, int count) {
@@ -53,7 +53,8 @@ std::vector<int64_t> Schedule::words() const {
   const bool small = std::all_of(reads.begin(), reads.end(), [](const std::vector<Run>& runs) {
     return std::all_of(runs.begin(), runs.end(), fits);
   });
-  std::vector<int64_t> words{rows, static_cast<int64_t>(levels.size()), static_cast<int64_t>(reads.size()), small};
+  std::vector<int64_t> words{rows, static_cast<int64_t>(levels.size()), static_cast<int64_t>(reads.size()),
+                             small};
   for (const Level& level : levels) words.insert(words.end(), {level.begin, level.end});
   for (const auto& runs : reads) {
     words.push_back(static_cast<int64_t>(runs.size()));
