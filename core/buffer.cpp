@@ -23,23 +23,19 @@ size_t round_to_class(size_t bytes) {
 }
 
 struct Pool {
-  struct Bin {
-    size_t size;
-    std::vector<void*> blocks;
-  };
-  std::vector<Bin> bins;
+  std::vector<std::vector<void*>> bins;
   MemoryUse use;
 
+  // Of a class of size: those below 512 are multiples of 64, then there are eight for each power of two.
   std::vector<void*>& bin(size_t size) {
-    for (Bin& b : bins) {
-      if (b.size == size) return b.blocks;
-    }
-    return bins.emplace_back(Bin{size, {}}).blocks;
+    const auto power = static_cast<size_t>(std::bit_width(size) - 1);
+    const size_t k = size < 512 ? size / 64 : 8 * (power - 8) + ((size >> (power - 3)) - 8);
+    if (k >= bins.size()) bins.resize(k + 1);
+    return bins[k];
   }
   void trim() {
-    for (Bin& b : bins) {
-      for (void* block : b.blocks) std::free(block);
-      b.blocks.clear();
+    for (std::vector<void*>& blocks : bins) {
+      for (void* block : blocks) std::free(block);
     }
     bins.clear();
     use.pooled = 0;

@@ -43,7 +43,6 @@ class Differentiation {
   }
 
   void seed(const Tensor& output, Tensor cotangent) {
-    newest_ = Tape::current().newest_history();
     contribute(reading(output), {std::move(cotangent), {}, {}});
   }
 
@@ -78,7 +77,7 @@ class Differentiation {
 
   Slot& slot(Node* node) {
     if (node->mark < 0) {
-      node->mark = static_cast<int64_t>(slots_.size());
+      node->mark = static_cast<int32_t>(slots_.size());
       slots_.emplace_back();
       touched_.push_back(node);
       Tape::retain(node);
@@ -99,7 +98,7 @@ class Differentiation {
       if (variable) {
         variables_.push_back(variable);
       } else {
-        if (!node->in_history) {
+        if (!tape_.history().has(node)) {
           fail(
               "[backward] the graph behind [{}]{} was consumed by an earlier backward(): want retain_graph "
               "there, or "
@@ -123,8 +122,9 @@ class Differentiation {
 
   void walk() {
     std::vector<Contribution> out;
-    for (Node* node = newest_; waiting_ > 0; node = node->before) {
-      if (node->mark < 0 || slots_[static_cast<size_t>(node->mark)].parts.empty()) continue;
+    for (size_t at = tape_.history().size(); waiting_ > 0;) {
+      Node* node = tape_.history().from(0)[--at];
+      if (!node || node->mark < 0 || slots_[static_cast<size_t>(node->mark)].parts.empty()) continue;
       if (slots_[static_cast<size_t>(node->mark)].stop) continue;
       --waiting_;
       visited_.push_back(node);
@@ -139,12 +139,13 @@ class Differentiation {
         if (out[k].place.at == Place::At::whole) out[k].value = sum_to(out[k].value, node->in[k]->shape);
         contribute(node->in[k], std::move(out[k]));
       }
+      at = static_cast<size_t>(node->history_at);  // gaps may have been closed
     }
   }
 
   bool create_graph_;
   Where where_;
-  Node* newest_ = nullptr;
+  Tape& tape_ = Tape::current();
   int64_t waiting_ = 0;  // nodes of the tape with contributions that were not visited yet
   std::vector<Slot> slots_;
   std::vector<Node*> touched_, variables_, visited_;

@@ -1,10 +1,12 @@
 // Hashes of structure, and things of which equal ones are one.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <list>
 #include <span>
 #include <unordered_map>
+#include <vector>
 
 namespace reel {
 
@@ -13,10 +15,36 @@ inline uint64_t mix(uint64_t h, uint64_t word) {
   return h ^ (h >> 29);
 }
 inline uint64_t hash_of(std::span<const uint64_t> words) {
-  uint64_t h = words.size();
-  for (uint64_t word : words) h = mix(h, word);
-  return h;
+  uint64_t lane[4] = {words.size(), 1, 2, 3};  // which need not wait for each other
+  size_t k = 0;
+  for (; k + 4 <= words.size(); k += 4) {
+    for (size_t i = 0; i < 4; ++i) lane[i] = mix(lane[i], words[k + i]);
+  }
+  for (; k < words.size(); ++k) lane[0] = mix(lane[0], words[k]);
+  return mix(mix(lane[0], lane[1]), mix(lane[2], lane[3]));
 }
+
+// Numbers of things, found by the things' hashes; `same` compares with one that is known.
+class Table {
+ public:
+  explicit Table(size_t expected) : slots_(std::bit_ceil(expected * 2 + 16), -1), hashes_(slots_.size()) {}
+  // The number of the equal thing that is known; else this is, from now on.
+  template <class Same>
+  int32_t find(uint64_t hash, int32_t mine, const Same& same) {
+    for (size_t at = hash & (slots_.size() - 1);; at = (at + 1) & (slots_.size() - 1)) {
+      if (slots_[at] < 0) {
+        slots_[at] = mine;
+        hashes_[at] = hash;
+        return mine;
+      }
+      if (hashes_[at] == hash && same(slots_[at])) return slots_[at];
+    }
+  }
+
+ private:
+  std::vector<int32_t> slots_;
+  std::vector<uint64_t> hashes_;
+};
 
 // Things that stay where they are, found by hash; not more than `most`.
 template <class T>

@@ -1,5 +1,6 @@
 #include "core/once.h"
 
+#include <algorithm>
 #include <list>
 
 #include "core/grad.h"
@@ -73,11 +74,17 @@ struct Once::State : std::enable_shared_from_this<Once::State> {
     Tensors captured;
     Shape shape;
     DType dtype = DType::f32;
-    std::vector<int64_t> widths;  // of the outputs
+    bool fits(const Tape& tape, const Tensors& arguments) const;
+    struct Column {
+      int64_t begin, width;
+      size_t first;  // of the outputs that are this value
+    };
+    std::vector<Column> columns;  // where the call's result has the outputs
   };
   Function f;
   uint64_t generation = ~uint64_t{0};
   std::list<Trace> traces;
+  std::vector<Node*> nodes;  // of the call that is being recorded
 
   const Trace& trace(Tape& tape, const Tensors& in);
   void record_body(Tape& tape, const Tensors& in, Trace& trace) const;
@@ -91,13 +98,7 @@ const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
     generation = tape.generation;
   }
   for (const Trace& t : traces) {
-    bool same =
-        t.in.size() == in.size() && t.grad_enabled == tape.grad_enabled && t.autocast == tape.autocast;
-    for (size_t k = 0; same && k < in.size(); ++k) {
-      const Node* n = in[k].node();
-      same = n->shape == t.in[k].first && n->dtype == t.in[k].second;
-    }
-    if (same) return t;
+    if (t.fits(tape, in)) return t;
   }
   if (traces.empty()) {  // what they captured would keep parameters from being updated in place
     tape.at_next_computation([state = weak_from_this()] {
@@ -122,6 +123,16 @@ const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
   return t;
 }
 
+bool Once::State::Trace::fits(const Tape& tape, const Tensors& arguments) const {
+  if (in.size() != arguments.size() || grad_enabled != tape.grad_enabled || autocast != tape.autocast)
+    return false;
+  for (size_t k = 0; k < in.size(); ++k) {
+    const Node* n = arguments[k].node();
+    if (!(n->shape == in[k].first) || n->dtype != in[k].second) return false;
+  }
+  return true;
+}
+
 void Once::State::record_body(Tape& tape, const Tensors& in, Trace& trace) const {
   Tensors arguments;
   for (const Tensor& x : in) {
@@ -135,15 +146,26 @@ void Once::State::record_body(Tape& tape, const Tensors& in, Trace& trace) const
   for (Node* n : tape.pending()) {
     if (n) nodes.push_back(n);
   }
+  std::vector<size_t> first;  // a cell often shows what it also carries on
+  Tensors different;
+  for (const Tensor& y : out) {
+    const auto same = [&](const Tensor& other) { return other.node() == y.node(); };
+    first.push_back(static_cast<size_t>(std::find_if(out.begin(), out.end(), same) - out.begin()));
+    if (first.back() + 1 == first.size()) different.push_back(y);
+  }
   plan::Body body;
   std::vector<Node*> captured;
-  if (!plan::read_body(nodes, arguments, out, body, captured)) return;
+  if (!plan::read_body(nodes, arguments, different, body, captured)) return;
   trace.shape = out[0].shape();
-  trace.shape[1] = 0;
   trace.dtype = out[0].dtype();
-  for (const Tensor& y : out) {
-    trace.widths.push_back(y.size(1));
-    trace.shape[1] += y.size(1);
+  trace.shape[1] = 0;
+  for (size_t k = 0; k < out.size(); ++k) {
+    if (first[k] < k) {
+      trace.columns.push_back(trace.columns[first[k]]);
+      continue;
+    }
+    trace.columns.push_back({trace.shape[1], out[k].size(1), k});
+    trace.shape[1] += out[k].size(1);
   }
   for (Node* n : captured) trace.captured.emplace_back(n);
   trace.made = intern(std::move(body));
@@ -155,18 +177,16 @@ Tensors Once::operator()(const Tensors& in, Where where) const {
   if (tape.eager || tape.aside > 0) return state_->f(in);
   const State::Trace& trace = state_->trace(tape, in);
   if (!trace.made) return state_->f(in);
-  std::vector<Node*> nodes;
-  nodes.reserve(in.size() + trace.captured.size());
-  for (const Tensor& x : in) nodes.push_back(checked(x, "once", where));
-  for (const Tensor& x : trace.captured) nodes.push_back(x.node());
-  const Tensor call(tape.call(trace.made->op, nodes,
+  state_->nodes.clear();
+  for (const Tensor& x : in) state_->nodes.push_back(checked(x, "once", where));
+  for (const Tensor& x : trace.captured) state_->nodes.push_back(x.node());
+  const Tensor call(tape.call(trace.made->op, state_->nodes,
                               {.attrs = {}, .shape = trace.shape, .dtype = trace.dtype, .list = {}}, where));
   Tensors out;
-  out.reserve(trace.widths.size());
-  int64_t column = 0;
-  for (int64_t width : trace.widths) {
-    out.push_back(slice(Arg(call, where), 1, column, column + width));
-    column += width;
+  out.reserve(trace.columns.size());
+  for (size_t k = 0; k < trace.columns.size(); ++k) {
+    const auto [begin, width, first] = trace.columns[k];
+    out.push_back(first < k ? out[first] : Tensor(tape.column(call.node(), begin, width, where)));
   }
   return out;
 }

@@ -1,15 +1,13 @@
 #include "core/tape.h"
 
-#include <new>
-
 #include "core/environment.h"
 #include "core/kernels/pointwise.h"
 #include "core/plan/plan.h"
+#include "core/structural.h"
 
 namespace reel {
 
 namespace {
-constexpr size_t kSlab = 256;  // nodes allocated at a time
 
 std::string_view file_of(Where where) {
   std::string_view file = where.file_name();
@@ -37,27 +35,20 @@ struct TapeOwner {
   }
 };
 
-Tape& Tape::current() {
+constinit thread_local Tape* Tape::current_ = nullptr;
+
+Tape& Tape::first() {
   static thread_local TapeOwner owner;
-  return *owner.tape;
+  current_ = owner.tape;
+  return *current_;
 }
 
 Tape::Tape() { eager = switched_on("REEL_EAGER"); }
 Tape::~Tape() = default;
 
 Node* Tape::allocate() {
-  if (free_.empty()) {
-    slabs_.push_back(std::make_unique<std::byte[]>(sizeof(Node) * kSlab));
-    auto* first = reinterpret_cast<Node*>(slabs_.back().get());
-    free_.reserve(slabs_.size() * kSlab);
-    for (size_t i = kSlab; i-- > 0;) free_.push_back(first + i);
-  }
-  Node* node = free_.back();
-  free_.pop_back();
-  new (node) Node;
-  node->tape = this;
   ++live;
-  return node;
+  return memory_.take();
 }
 
 Node* Tape::leaf(DType dtype, const Shape& shape) {
@@ -91,26 +82,42 @@ Node* Tape::call(const Op& op, std::span<Node* const> in, Call&& call, Where whe
   node->op = &op;
   node->dtype = signature.dtype;
   node->shape = signature.shape;
-  node->attrs = signature.attrs;
+  node->attrs = call.attrs;
   node->where = where;
   if (!call.list.empty()) node->list = std::make_unique<std::vector<int64_t>>(std::move(call.list));
+  connect(node, in);
+  return node;
+}
+
+Node* Tape::column(Node* call, int64_t begin, int64_t width, Where where) {
+  Node* node = allocate();
+  node->op = &slice_op;
+  node->dtype = call->dtype;
+  node->shape = {call->shape[0], width};
+  node->attrs.i = {1, begin, begin + width};
+  node->where = where;
+  connect(node, {&call, 1});
+  return node;
+}
+
+// The node becomes one of the tape's calls.
+void Tape::connect(Node* node, std::span<Node* const> in) {
   node->inputs = static_cast<uint32_t>(in.size());
-  node->in = in.size() <= 3 ? node->few : new Node*[in.size()];
+  node->in = in.size() <= std::size(node->few) ? node->few : memory_.room(in.size());
+  bool gradient = false;
   for (size_t k = 0; k < in.size(); ++k) {
     node->in[k] = in[k];
     add_reader(in[k]);
-    node->requires_grad = node->requires_grad || in[k]->requires_grad;
+    gradient = gradient || in[k]->requires_grad;
   }
-  node->requires_grad = node->requires_grad && grad_enabled && op.vjp && is_float(node->dtype);
+  node->requires_grad = gradient && grad_enabled && node->op->vjp && is_float(node->dtype);
   if (node->requires_grad) {
-    node->before = newest_;
-    if (newest_) newest_->after = node;
-    newest_ = node;
-    node->in_history = true;
+    history_.tidy();
+    history_.add(node);
   }
+  if (aside == 0) pending_.tidy();
+  pending_.add(node);
   ++recorded;
-  add_pending(node);
-  return node;
 }
 
 void Tape::make_variable(Node* node) {
@@ -143,33 +150,26 @@ void Tape::keep_constant(Node* node) {
       --node->readers;
     }
   };
-  for (Node* reader : pending_) {
-    if (reader) rewire(reader);
+  for (const NodeList* list : {&pending_, &history_}) {
+    for (Node* reader : list->from(0)) {
+      if (reader) rewire(reader);
+    }
   }
-  for (Node* reader = newest_; reader; reader = reader->before) rewire(reader);
-}
-
-void Tape::unlink_history(Node* node) {
-  if (!node->in_history) return;
-  if (node->before) node->before->after = node->after;
-  (node->after ? node->after->before : newest_) = node->before;
-  node->before = node->after = nullptr;
-  node->in_history = false;
 }
 
 void Tape::drop_inputs(Node* node) {
-  unlink_history(node);
+  history_.remove(node);
   for (uint32_t k = 0; k < node->inputs; ++k) {
     Node* input = node->in[k];
     if (--input->readers == 0 && input->handles == 0) free_dead(input);
   }
-  if (node->in != node->few) delete[] node->in;
+  if (node->in != node->few && node->in) memory_.give_back(node->in, node->inputs);
   node->in = nullptr;
   node->inputs = 0;
 }
 
 void Tape::forget(Node* node) {
-  no_longer_pending(node);
+  pending_.remove(node);
   if (node->variable && node->variable->version) {
     Node* version = node->variable->version;
     version->owner = nullptr;
@@ -177,8 +177,7 @@ void Tape::forget(Node* node) {
     remove_reader(version);
   }
   drop_inputs(node);
-  node->~Node();
-  free_.push_back(node);
+  memory_.give_back(node);
   --live;
 }
 
@@ -193,31 +192,7 @@ void Tape::free_dead(Node* node) {
     forget(next);
   }
   freeing_ = false;
-  if (pending_dead_ > 1024 && pending_dead_ > pending_.size() / 2) compact_pending();
   if (orphaned_ && live == 0) delete this;
-}
-
-void Tape::compact_pending() {
-  size_t kept = 0;
-  for (Node* n : pending_) {
-    if (!n) continue;
-    n->pending_at = static_cast<int64_t>(kept);
-    pending_[kept++] = n;
-  }
-  pending_.resize(kept);
-  pending_dead_ = 0;
-}
-
-void Tape::add_pending(Node* node) {
-  node->pending_at = static_cast<int64_t>(pending_.size());
-  pending_.push_back(node);
-}
-
-void Tape::no_longer_pending(Node* node) {
-  if (node->pending_at < 0) return;
-  pending_[static_cast<size_t>(node->pending_at)] = nullptr;
-  node->pending_at = -1;
-  ++pending_dead_;
 }
 
 Node* Tape::placeholder(DType dtype, const Shape& shape) {
@@ -228,19 +203,15 @@ Node* Tape::placeholder(DType dtype, const Shape& shape) {
   return node;
 }
 
-Tape::Aside::Aside(Tape& tape) : tape_(tape) {
-  pending_.swap(tape.pending_);
+Tape::Aside::Aside(Tape& tape) : tape_(tape), before_(tape.aside_from_) {
+  tape.aside_from_ = tape.pending_.size();
   ++tape.aside;
 }
 
 Tape::Aside::~Aside() {
   // What the function recorded dies with its handles, some of which may live on as somebody's mistake.
-  pending_.swap(tape_.pending_);
-  for (Node* n : pending_) {
-    if (n) n->pending_at = -1;
-  }
-  tape_.pending_dead_ = 0;
-  for (Node* n : tape_.pending_) tape_.pending_dead_ += n == nullptr;
+  tape_.pending_.take(tape_.aside_from_);
+  tape_.aside_from_ = before_;
   --tape_.aside;
 }
 
@@ -258,34 +229,24 @@ void Tape::begin_computation() {
 
 std::vector<Node*> Tape::take_pending() {
   begin_computation();
-  compact_pending();
-  std::vector<Node*> nodes;
-  nodes.swap(pending_);
-  for (Node* n : nodes) n->pending_at = -1;
-  return nodes;
+  return pending_.take(0);
 }
 
 void Tape::restore_pending(const std::vector<Node*>& nodes) {
-  compact_pending();
   const std::vector<Node*> newer = take_pending();
   for (Node* n : nodes) add_pending(n);
   for (Node* n : newer) add_pending(n);
 }
 
 void Tape::flush() {
-  begin_computation();
-  compact_pending();
-  if (pending_.empty()) return;
-  running_.clear();
-  running_.swap(pending_);
-  for (Node* n : running_) n->pending_at = -1;
-  plan::run_pending(*this, running_);
+  const std::vector<Node*> nodes = take_pending();
+  if (!nodes.empty()) plan::run_pending(*this, nodes);
 }
 
 Node* checked(const Tensor& tensor, std::string_view op, Where where) {
   Node* node = tensor.node();
   if (!node) fail("[{}] got an undefined tensor, one that never received a value{}", op, at(where));
-  if (node->tape != &Tape::current()) {
+  if (&node->tape() != &Tape::current()) {
     fail("[{}] the tensor belongs to another thread's tape: hand its values over (to_vector, from) instead{}",
          op, at(where));
   }
@@ -298,7 +259,7 @@ Node* checked(const Tensor& tensor, std::string_view op, Where where) {
 
 Array evaluated(const Tensor& tensor) {
   Node* node = checked(tensor, "eval", {});
-  if (node->state == State::pending) node->tape->flush();
+  if (node->state == State::pending) node->tape().flush();
   return node->array();
 }
 
@@ -306,7 +267,7 @@ Array writable(const Tensor& variable) {
   checked(variable, "in-place update", {});
   Node* node = variable.node();
   if (!node->variable) fail("in-place update: want a variable (a parameter, or after requires_grad_())");
-  Tape& tape = *node->tape;
+  Tape& tape = node->tape();
   Node* version = node->variable->version;
   if (version->readers > 1) tape.flush();  // pending readers read the old value first
   const bool held = version->readers > 1 || version->handles > 0 || version->value->buffer.shared();

@@ -36,9 +36,10 @@ enum class State : uint8_t {
 };
 
 struct Node {
+  // What planning reads of each node comes first.
   const Op* op = nullptr;  // null for leaves
-  Tape* tape = nullptr;
   Node** in = nullptr;
+  Node* few[2] = {};  // storage of `in` where two are enough
   uint32_t inputs = 0;
   uint32_t handles = 0;  // Tensors that hold it
   uint32_t readers = 0;  // nodes that have it as input
@@ -46,32 +47,70 @@ struct Node {
   DType dtype = DType::f32;
   bool requires_grad = false;
   bool released = false;  // its history was consumed by backward()
+  int32_t index = -1;     // scratch of planning
+  int32_t mark = -1;      // scratch of differentiation
+  std::unique_ptr<Value> value;
+  // Then what else is looked at when it dies.
+  std::unique_ptr<std::vector<int64_t>> list;
+  std::unique_ptr<Variable> variable;
+  Node* owner = nullptr;    // a version's variable; null when that is gone
+  int32_t pending_at = -1;  // position in the tape's list of pending nodes
+  int32_t history_at = -1;  // position in its history
+
   Shape shape;
   Attrs attrs;
   Where where;
 
-  std::unique_ptr<std::vector<int64_t>> list;
-  std::unique_ptr<Value> value;
-  std::unique_ptr<Variable> variable;
-  Node* owner = nullptr;  // a version's variable; null when that is gone
-
-  // Links of the history: nodes that require a gradient and still know their inputs, in tape order.
-  Node* before = nullptr;
-  Node* after = nullptr;
-  bool in_history = false;
-
-  int64_t pending_at = -1;  // position in the tape's list of pending nodes
-  int64_t mark = -1;        // scratch of differentiation
-  int64_t index = -1;       // scratch of planning
-  Node* few[3] = {};        // storage of `in` where three are enough
-
   bool leaf() const { return op == nullptr; }
   Array array() const;  // of a ready node
+  Tape& tape() const;
+};
+
+// Nodes in tape order. One that leaves makes a gap (null).
+class NodeList {
+ public:
+  explicit NodeList(int32_t Node::*at) : at_(at) {}  // where a node keeps its position
+  void add(Node* node);
+  void remove(Node* node);
+  void tidy();  // closes the gaps where most is gaps
+  bool has(const Node* node) const { return node->*at_ >= 0; }
+  size_t size() const { return nodes_.size(); }  // with gaps
+  std::span<Node* const> from(size_t position) const { return std::span(nodes_).subspan(position); }
+  // Those from this position on, which leave.
+  std::vector<Node*> take(size_t position);
+
+ private:
+  std::vector<Node*> nodes_;
+  size_t gaps_ = 0;
+  int32_t Node::*at_;
+};
+
+// Memory for nodes. Places that are free are given away in the order of their addresses, so that a step's
+// nodes lie one behind another again.
+class NodeMemory {
+ public:
+  explicit NodeMemory(Tape* tape) : tape_(tape) {}
+  Node* take();
+  void give_back(Node* node);
+  // Room for the inputs of a call that has more than a node has room for.
+  Node** room(size_t inputs);
+  void give_back(Node** room, size_t inputs);
+
+  struct Slab;
+
+ private:
+  struct Free {
+    void operator()(Slab* slab) const;
+  };
+  Tape* tape_;
+  std::vector<std::unique_ptr<Slab, Free>> slabs_;
+  std::vector<Slab*> open_;  // those that have room
+  std::vector<std::unique_ptr<Node*[]>> rooms_;
 };
 
 class Tape {
  public:
-  static Tape& current();  // the calling thread's
+  static Tape& current() { return current_ ? *current_ : first(); }  // the calling thread's
 
   Node* leaf(DType dtype, const Shape& shape);
   Node* constant(DType dtype, const Shape& shape, Value value);
@@ -79,21 +118,23 @@ class Tape {
   Node* call(const Op& op, std::span<Node* const> in, Call&& call, Where where);
   void make_variable(Node* node);
 
+  // A call of a template gives its outputs side by side; this one is columns [begin, begin + width) of them.
+  Node* column(Node* call, int64_t begin, int64_t width, Where where);
   // Computes all pending nodes. Those marked `released` lose their history afterwards.
   void flush();
-  const std::vector<Node*>& pending() const { return pending_; }  // with gaps (null) where nodes died
+  std::span<Node* const> pending() const { return pending_.from(aside_from_); }  // with gaps (null)
   // All that is pending, in tape order, and no longer in the tape's list; restore_pending takes it back.
   std::vector<Node*> take_pending();
   void restore_pending(const std::vector<Node*>& nodes);
-  void add_pending(Node* node);
-  void no_longer_pending(Node* node);
+  void add_pending(Node* node) { pending_.add(node); }
+  void no_longer_pending(Node* node) { pending_.remove(node); }
   void drop_inputs(Node* node);
-  void unlink_history(Node* node);
-  Node* newest_history() const { return newest_; }
+  // Nodes that require a gradient and still know their inputs, in tape order, with gaps (null).
+  const NodeList& history() const { return history_; }
 
   static void retain(Node* node) { ++node->handles; }
   static void release(Node* node) {
-    if (--node->handles == 0 && node->readers == 0) node->tape->free_dead(node);
+    if (--node->handles == 0 && node->readers == 0) node->tape().free_dead(node);
   }
   void add_reader(Node* node) { ++node->readers; }
   void remove_reader(Node* node) {
@@ -110,7 +151,7 @@ class Tape {
 
    private:
     Tape& tape_;
-    std::vector<Node*> pending_;
+    size_t before_;
   };
 
   // Called, once, when pending nodes are next taken to be computed.
@@ -129,22 +170,22 @@ class Tape {
 
  private:
   friend struct TapeOwner;
+  static Tape& first();
+  static constinit thread_local Tape* current_;
   Node* allocate();
+  void connect(Node* node, std::span<Node* const> in);
   void free_dead(Node* node);
   void forget(Node* node);
   void keep_constant(Node* node);
-  void compact_pending();
   void begin_computation();
 
-  std::vector<std::unique_ptr<std::byte[]>> slabs_;
-  std::vector<Node*> free_;
-  std::vector<Node*> pending_, running_;
+  NodeMemory memory_{this};
+  NodeList pending_{&Node::pending_at}, history_{&Node::history_at};
+  size_t aside_from_ = 0;  // of pending: what was recorded aside
   std::vector<std::function<void()>> at_next_;
   std::vector<Node*> dead_;  // worklist of free_dead
   bool freeing_ = false;
   bool orphaned_ = false;  // its thread has ended; the last node frees it
-  size_t pending_dead_ = 0;
-  Node* newest_ = nullptr;
 };
 
 // What a function that is being traced throws when it asks for a value: there is none yet.

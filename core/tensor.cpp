@@ -99,9 +99,9 @@ Tensor& Tensor::requires_grad_(bool on) {
     if (node->requires_grad)
       fail("[requires_grad_] the tensor is computed from variables: want detach() of it");
     evaluated(*this);
-    node->tape->drop_inputs(node);
+    node->tape().drop_inputs(node);
     node->op = nullptr;
-    node->tape->make_variable(node);
+    node->tape().make_variable(node);
   }
   node_->requires_grad = node_->variable->version->requires_grad = on;
   return *this;

@@ -27,8 +27,9 @@ std::vector<typename Cell::State> walk(const Cell& cell, const Tree& tree, std::
   tree.check();
   std::vector<typename Cell::State> states;
   states.reserve(tree.size());
+  std::vector<typename Cell::State> children;
   for (size_t k = 0; k < tree.size(); ++k) {
-    std::vector<typename Cell::State> children;
+    children.clear();
     for (const int64_t child : tree.children[k]) children.push_back(states[static_cast<size_t>(child)]);
     states.push_back(cell(x[k], children));
   }

@@ -26,6 +26,7 @@ TreeLSTMCell::TreeLSTMCell(Member at, int64_t in, int64_t hidden, const TreeLSTM
 
 LSTMState TreeLSTMCell::operator()(const Tensor& x, std::span<const State> children) const {
   Tensors in;
+  in.reserve(1 + 2 * children.size());
   if (x.defined()) in.push_back(x);
   for (const State& child : children) in.insert(in.end(), {child.h, child.c});
   if (in.empty()) fail("[TreeLSTMCell] a node with neither x nor children: want one");

@@ -177,14 +177,18 @@ Tensor stack(std::span<const Tensor> parts, int64_t axis, Where where) {
   if (parts.empty()) fail("[stack] no parts: want at least one{}", at(where));
   const Shape first = shape_of(Arg(parts[0], where), "stack");
   const int64_t normal = new_axis_of(Arg(parts[0], where), axis, "stack");
-  Tensors rows;
-  for (const Tensor& part : parts) {
-    const Shape shape = shape_of(Arg(part, where), "stack");
-    if (!(shape == first)) {
-      fail("[stack] part 1 {} and part {} {}: want equal shapes{}", first, rows.size() + 1, shape, at(where));
-    }
-    rows.push_back(unsqueeze(Arg(part, where), normal));
+  for (size_t k = 0; k < parts.size(); ++k) {
+    const Shape shape = shape_of(Arg(parts[k], where), "stack");
+    if (!(shape == first))
+      fail("[stack] part 1 {} and part {} {}: want equal shapes{}", first, k + 1, shape, at(where));
   }
+  if (normal == 0 && first.rank() > 0) {  // one reshape of all instead of one of each
+    Shape all = first;
+    all.insert(0, static_cast<int64_t>(parts.size()));
+    return reshape(Arg(concat(parts, 0, where), where), all);
+  }
+  Tensors rows;
+  for (const Tensor& part : parts) rows.push_back(unsqueeze(Arg(part, where), normal));
   return concat(rows, normal, where);
 }
 

@@ -216,5 +216,32 @@ TEST_CASE("once: nothing is left behind") {
   CHECK(tape_stats().live_nodes == before);
 }
 
+TEST_CASE("once: a value that was recorded before dies while the function is recorded") {
+  Tensor held = full({2, 2}, 1) + 1.0;
+  const Tensor other = full({2, 2}, 3) + 1.0;
+  const Once f = once([&](const Tensors& in) -> Tensors {
+    held = {};
+    return {in[0] * 2.0};
+  });
+  const Tensor x = full({2, 2}, 5) + 0.0;
+  CHECK(f({x})[0].to_vector<double>() == std::vector<double>(4, 10));
+  CHECK(other.to_vector<double>() == std::vector<double>(4, 4));
+}
+
+TEST_CASE("once: an output that is given twice is one value") {
+  const Tensor w = parameter({3, 3}), x = parameter({2, 3});
+  const auto direct = [&](const Tensors& in) -> Tensors {
+    const Tensor h = tanh(matmul(in[0], w));
+    return {h, in[0] * 2.0, h};
+  };
+  const auto sum_of = [&](const Tensors& y) { return sum(y[0] * y[2] + y[1] * 0.5); };
+  const Once cell = once(direct);
+  const Tensors out = cell({x});
+  CHECK(out.size() == 3);
+  CHECK(out[0].node() == out[2].node());
+  const Tensor expected = grad(sum_of(direct({direct({x})[0]})), x);
+  CHECK(close(grad(sum_of(cell({cell({x})[0]})), x), expected, 1e-5));
+}
+
 }  // namespace
 }  // namespace reel

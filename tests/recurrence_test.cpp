@@ -1,4 +1,5 @@
 // Recurrences made of templates whose cells are nastier than people write.
+#include "core/plan/recurrence/recurrence.h"
 #include "tests/recurrence_programs.h"
 
 namespace reel {
@@ -264,6 +265,30 @@ TEST_CASE("recurrence: sizes that look like rows") {
           },
           {n.parameter({2, width})}, steps(n, 2, {2, width})));
     });
+  }
+}
+
+TEST_CASE("a schedule is the same again from its words, however long its runs") {
+  using plan::Schedule;
+  for (const int64_t many : {int64_t{7}, int64_t{5000}, int64_t{1} << 23}) {
+    Schedule s;
+    s.rows = 2 * many;
+    s.levels = {{0, many}, {many, 2 * many}};
+    s.reads = {{{0, Schedule::kNothing, 0, many}, {many, 0, many - 3, 3}}, {}, {{many, 2, 1, many}}};
+    const std::vector<int64_t> words = s.words();
+    const Schedule again(words);
+    CHECK(again.rows == s.rows);
+    REQUIRE(again.levels.size() == 2);
+    CHECK(again.levels[1].end == 2 * many);
+    REQUIRE(again.reads.size() == 3);
+    for (size_t k = 0; k < 3; ++k) {
+      REQUIRE(again.reads[k].size() == s.reads[k].size());
+      for (size_t i = 0; i < s.reads[k].size(); ++i) {
+        const Schedule::Run &a = again.reads[k][i], &b = s.reads[k][i];
+        CHECK((a.to == b.to && a.source == b.source && a.from == b.from && a.count == b.count));
+      }
+    }
+    CHECK(again.words() == words);
   }
 }
 

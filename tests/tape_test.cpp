@@ -232,5 +232,28 @@ TEST_CASE("values of no elements go through everything") {
   }
 }
 
+TEST_CASE("nodes lie in the order of the tape, whatever order those before them died in") {
+  std::vector<Tensor> values;
+  for (int k = 0; k < 1000; ++k) values.push_back(number(k));
+  std::vector<size_t> order(values.size());
+  for (size_t k = 0; k < order.size(); ++k) order[k] = k * 377 % order.size();
+  for (size_t k : order) values[k] = {};
+  for (int k = 0; k < 1000; ++k) values[static_cast<size_t>(k)] = number(k);
+  size_t ascending = 0;
+  for (size_t k = 1; k < values.size(); ++k) ascending += values[k].node() == values[k - 1].node() + 1;
+  CHECK(ascending > 950);
+  CHECK(values[999].item() == 999);
+}
+
+TEST_CASE("calls that differ in nothing but their lists do not share a plan") {
+  const Tensor x = full({1, 2}, 3, DType::f64);
+  const auto placed = [&](int64_t row) {
+    return accumulate({{x + 1.0, {Place::At::slice, 0, row}, {}}}, {3, 2}, DType::f64).to_vector<double>();
+  };
+  CHECK(placed(0) == std::vector<double>{4, 4, 0, 0, 0, 0});
+  CHECK(placed(2) == std::vector<double>{0, 0, 0, 0, 4, 4});
+  CHECK(placed(0) == std::vector<double>{4, 4, 0, 0, 0, 0});
+}
+
 }  // namespace
 }  // namespace reel

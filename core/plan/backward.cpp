@@ -39,6 +39,7 @@ struct Target {
 
 struct Recipe {
   std::vector<uint64_t> words;
+  std::shared_ptr<const std::vector<int64_t>> lists;
   uint64_t hash = 0;
   std::weak_ptr<const Plan> plan;  // the cache's, which may have let go of it
   bool possible = true;            // false: the recorded way it is, every time
@@ -70,10 +71,10 @@ bool complete_key(Pending& now, const Node* loss) {
     // again.
     const auto known = static_cast<size_t>(node->index);
     if (node->index >= 0 && known < sources.size() && sources[known] == node) return false;
-    node->index = static_cast<int64_t>(sources.size());
+    node->index = static_cast<int32_t>(sources.size());
     sources.push_back(node);
   }
-  now.hash = hash_of(now.words);
+  now.hash = hash_of(now);
   return true;
 }
 
@@ -128,6 +129,24 @@ Graph rewritten(const Pending& now, const Node* loss) {
   return graph;
 }
 
+// Where the leaves of `both` come from, which has just been read.
+std::vector<Source> sources_of(const Pending& now, const Pending& both) {
+  std::vector<Source> sources(both.leaves.size(), {-1, false});
+  const auto found = [&](const Node* node, Source source) {
+    const auto k = static_cast<size_t>(node->index);
+    if (node->index >= 0 && k < sources.size() && both.leaves[k] == node) sources[k] = source;
+  };
+  for (size_t k = 0; k < now.leaves.size(); ++k) {
+    found(now.leaves[k], {static_cast<int32_t>(k), false});
+    const Node* variable = variable_of(now.leaves[k]);
+    if (variable && variable->variable->grad.defined())
+      found(variable->variable->grad.node(), {static_cast<int32_t>(k), true});
+  }
+  if (std::any_of(sources.begin(), sources.end(), [](const Source& s) { return s.leaf < 0; }))
+    fail("[backward] a gradient rule reads a value of its own: want only what the call reads");
+  return sources;
+}
+
 // Differentiates and plans what was never seen before.
 Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
   const Graph graph = rewritten(now, loss);
@@ -143,17 +162,12 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
     }
   }
   Recipe recipe;
-  recipe.words = now.words;
+  recipe.words = std::move(now.words);
+  recipe.lists = now.lists;
   recipe.hash = now.hash;
   std::unordered_map<const Node*, int32_t> leaf_of;  // variable to leaf
-  std::unordered_map<const Node*, Source> source_of;
   for (size_t k = 0; k < now.leaves.size(); ++k) {
-    source_of[now.leaves[k]] = {static_cast<int32_t>(k), false};
-    if (const Node* variable = variable_of(now.leaves[k])) {
-      leaf_of[variable] = static_cast<int32_t>(k);
-      if (const Tensor& grad = variable->variable->grad; grad.defined())
-        source_of[grad.node()] = {static_cast<int32_t>(k), true};
-    }
+    if (const Node* variable = variable_of(now.leaves[k])) leaf_of[variable] = static_cast<int32_t>(k);
   }
   {
     Gradients gradients = differentiate(start, where);
@@ -181,7 +195,7 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
     const auto origin = origin_of.find(node);
     recipe.origins.push_back(origin == origin_of.end() ? -1 : origin->second);
   }
-  for (const Node* leaf : both.leaves) recipe.leaves.push_back(source_of.at(leaf));
+  recipe.leaves = sources_of(now, both);
   std::unordered_map<int32_t, int32_t> result_of;  // pending node to result
   for (size_t r = 0; r < plan->results.size(); ++r)
     result_of[plan->results[r].pending] = static_cast<int32_t>(r);
@@ -201,7 +215,7 @@ class Recipes {
   Recipe* find(const Pending& now) {
     const auto [first, last] = index_.equal_range(now.hash);
     for (auto it = first; it != last; ++it) {
-      if (it->second->words != now.words) continue;
+      if (it->second->words != now.words || *it->second->lists != *now.lists) continue;
       order_.splice(order_.begin(), order_, it->second);
       return &order_.front();
     }

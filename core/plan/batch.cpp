@@ -28,6 +28,7 @@ std::optional<Graph> Batching::run() {
                    [&](uint32_t a, uint32_t b) { return groups[a].time < groups[b].time; });
   to_.leaves = graph_.leaves;
   to_.floats = graph_.floats;
+  to_.list = graph_.list;
   to_.nodes.reserve(count / 2);
   spot_.assign(graph_.leaves.size() + count, {});
   for (size_t k = 0; k < graph_.leaves.size(); ++k) spot_[k].id = static_cast<Id>(k);

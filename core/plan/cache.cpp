@@ -1,4 +1,5 @@
 // Plans are kept under the structure they were made for, and the least recently used go first.
+#include <algorithm>
 #include <list>
 #include <optional>
 #include <unordered_map>
@@ -16,18 +17,23 @@ constexpr size_t kMostBytes = size_t{128} << 20;
 
 class Cache {
  public:
-  // The plan for what is pending; made where its structure is new.
-  std::shared_ptr<const Plan> find(const Pending& pending, bool rewritten = false) {
+  // The plan for what is pending; made where its structure is new, whose words it then takes.
+  std::shared_ptr<const Plan> find(Pending& pending, bool rewritten = false) {
     for (auto [it, end] = index_.equal_range(pending.hash); it != end; ++it) {
       const auto plan = it->second;
-      if ((*plan)->words != pending.words) continue;
+      if (!same(**plan, pending)) continue;
       ++stats_.plans_found;
       order_.splice(order_.begin(), order_, plan);
       return order_.front();
     }
     ++stats_.plans_built;
-    order_.push_front(make(pending, rewritten));
-    bytes_ += order_.front()->bytes();
+    const size_t lists = pending.lists->size();
+    std::unique_ptr<Plan> made = make(pending, rewritten);
+    made->words = std::move(pending.words);
+    made->pending_lists = lists;
+    made->hash = pending.hash;
+    bytes_ += made->bytes();
+    order_.push_front(std::move(made));
     index_.emplace(pending.hash, order_.begin());
     while (order_.size() > 1 && (order_.size() > kMostPlans || bytes_ > kMostBytes)) drop_oldest();
     return order_.front();
@@ -54,13 +60,15 @@ class Cache {
   }
 
   static std::unique_ptr<Plan> make(const Pending& pending, bool rewritten) {
-    std::unique_ptr<Plan> plan = make_plan(graph_of(pending), rewritten);
-    plan->words = pending.words;
-    plan->hash = pending.hash;
-    return plan;
+    return make_plan(graph_of(pending), rewritten);
   }
 
  private:
+  static bool same(const Plan& plan, const Pending& pending) {
+    const std::span<const int64_t> lists = std::span(*plan.lists).first(plan.pending_lists);
+    return plan.words == pending.words && std::ranges::equal(lists, *pending.lists);
+  }
+
   using Order = std::list<std::shared_ptr<const Plan>>;
 
   void drop_oldest() {
@@ -104,12 +112,12 @@ void after_failure(Tape& tape, const std::vector<Node*>& nodes) {
 }  // namespace
 
 size_t Plan::bytes() const {
-  return words.size() * 8 + values.size() * sizeof(PlannedValue) + roots.size() * sizeof(Root) +
-         steps.size() * sizeof(Step) + operands.size() * (sizeof(Id) + sizeof(Array)) +
-         nodes.size() * sizeof(PlannedNode);
+  return (words.size() + lists->size()) * 8 + values.size() * sizeof(PlannedValue) +
+         roots.size() * sizeof(Root) + steps.size() * sizeof(Step) +
+         operands.size() * (sizeof(Id) + sizeof(Array)) + nodes.size() * sizeof(PlannedNode);
 }
 
-std::shared_ptr<const Plan> find_plan(const Pending& pending, bool rewritten) {
+std::shared_ptr<const Plan> find_plan(Pending& pending, bool rewritten) {
   return cache.find(pending, rewritten);
 }
 void plan_found(const Plan& plan) { cache.found(plan); }
@@ -124,7 +132,7 @@ void release_history(Tape& tape, const Pending& now) {
   }
 }
 
-void run_pending(Tape& tape, const std::vector<Node*>& pending) {
+void run_pending(Tape& tape, std::span<Node* const> pending) {
   Pending run_now;
   std::swap(run_now, scratch);  // its vectors keep their memory from run to run
   read_structure(pending, run_now);
@@ -150,7 +158,7 @@ void run_pending(Tape& tape, const std::vector<Node*>& pending) {
   if (run_now.words.capacity() < (size_t{1} << 20)) std::swap(run_now, scratch);
 }
 
-std::unique_ptr<Plan> pending_plan(const std::vector<Node*>& pending) {
+std::unique_ptr<Plan> pending_plan(std::span<Node* const> pending) {
   Pending now;
   read_structure(pending, now);
   return Cache::make(now, false);

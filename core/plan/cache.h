@@ -8,7 +8,7 @@
 namespace reel::plan {
 
 // The plan of this structure; made where it is new.
-std::shared_ptr<const Plan> find_plan(const Pending& pending, bool rewritten = false);
+std::shared_ptr<const Plan> find_plan(Pending& pending, bool rewritten = false);
 void plan_found(const Plan& plan);
 
 // After a backward() that passed through all pending nodes: those on its way forget their inputs.

@@ -1,20 +1,26 @@
 #include "core/plan/graph.h"
 
 #include <cstdlib>
+#include <functional>
 #include <string>
 
 #include "core/plan/plan.h"
 
 namespace reel::plan {
 
-Id Graph::add(GraphNode node, std::span<const Id> in, std::span<const int64_t> constants) {
+Id Graph::add(const GraphNode& like, std::span<const Id> in, std::span<const int64_t> constants) {
+  GraphNode& node = nodes.emplace_back(like);
   node.first_in = static_cast<uint32_t>(inputs.size());
   node.inputs = static_cast<uint32_t>(in.size());
-  node.first_list = static_cast<uint32_t>(list.size());
   node.list_size = static_cast<uint32_t>(constants.size());
+  const std::less<const int64_t*> before;
+  if (!before(constants.data(), list->data()) && before(constants.data(), list->data() + list->size())) {
+    node.first_list = static_cast<uint32_t>(constants.data() - list->data());  // another node's
+  } else {
+    node.first_list = static_cast<uint32_t>(list->size());
+    list->insert(list->end(), constants.begin(), constants.end());
+  }
   inputs.insert(inputs.end(), in.begin(), in.end());
-  list.insert(list.end(), constants.begin(), constants.end());
-  nodes.push_back(node);
   return id_of(nodes.size() - 1);
 }
 
@@ -28,22 +34,17 @@ std::vector<uint32_t> Graph::readers() const {
   return count;
 }
 
-Graph graph_of(const Pending& pending) {
-  Graph graph;
-  read_graph(pending, graph);
-  return graph;
-}
-
-void read_graph(const Pending& pending, Graph& graph) {
+namespace {
+void read_over(const Pending& pending, Graph& graph) {
   graph.leaves.clear();
   graph.nodes.clear();
   graph.results.clear();
   graph.inputs.clear();
-  graph.list.clear();
   for (const Node* n : pending.leaves) graph.leaves.push_back({n->dtype, n->shape, n->value->strides});
   graph.floats = pending.floats;
   graph.nodes.reserve(pending.nodes.size());
   std::vector<Id> in;
+  size_t next_list = 0;
   for (size_t k = 0; k < pending.nodes.size(); ++k) {
     const Node* n = pending.nodes[k];
     GraphNode node{.op = n->op,
@@ -59,10 +60,26 @@ void read_graph(const Pending& pending, Graph& graph) {
       in.push_back(input->state == State::pending ? graph.id_of(static_cast<size_t>(input->index))
                                                   : static_cast<Id>(input->index));
     }
-    const Id id =
-        graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
+    std::span<const int64_t> list;
+    if (n->list) list = std::span(*graph.list).subspan(next_list, n->list->size());
+    next_list += list.size();
+    const Id id = graph.add(node, in, list);
     if (node.stays) graph.results.push_back({static_cast<int32_t>(k), id});
   }
+}
+
+}  // namespace
+
+Graph graph_of(const Pending& pending) {
+  Graph graph;
+  graph.list = pending.lists;
+  read_over(pending, graph);
+  return graph;
+}
+
+void read_graph(const Pending& pending, Graph& graph) {
+  graph.list = std::make_shared<std::vector<int64_t>>(*pending.lists);
+  read_over(pending, graph);
 }
 
 Rewrite::Rewrite(const Graph& from) : from_(from) {
@@ -71,7 +88,7 @@ Rewrite::Rewrite(const Graph& from) : from_(from) {
   to.repeats = from.repeats;
   to.nodes.reserve(from.nodes.size());
   to.inputs.reserve(from.inputs.size());
-  to.list.reserve(from.list.size());
+  to.list = from.list;
   now_.resize(from.leaves.size() + from.nodes.size(), -1);
   for (size_t k = 0; k < from.leaves.size(); ++k) now_[k] = static_cast<Id>(k);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -59,8 +60,9 @@ struct Graph {
   std::vector<GraphNode> nodes;
   std::vector<Fused> kernels;
   std::vector<Result> results;
-  std::vector<Id> inputs;      // of nodes, one after another
-  std::vector<int64_t> list;   // their constants
+  std::vector<Id> inputs;  // of nodes, one after another
+  // Their constants; kept where they are, and only added to, by all graphs that were made from one another.
+  std::shared_ptr<std::vector<int64_t>> list = std::make_shared<std::vector<int64_t>>();
   std::vector<Floats> floats;  // the constants that nodes read by number
   std::vector<int64_t> order;  // of nodes: when they run; empty: one after another
   int64_t repeats = 1;         // how often it runs on the same weights
@@ -75,10 +77,10 @@ struct Graph {
   DType dtype(Id id) const { return is_node(id) ? node(id).dtype : leaves[static_cast<size_t>(id)].dtype; }
   std::span<const Id> in(const GraphNode& n) const { return {inputs.data() + n.first_in, n.inputs}; }
   std::span<const int64_t> list_of(const GraphNode& n) const {
-    return {list.data() + n.first_list, n.list_size};
+    return {list->data() + n.first_list, n.list_size};
   }
-  // Appends a node over these inputs and constants, which are not this graph's own vectors.
-  Id add(GraphNode node, std::span<const Id> in, std::span<const int64_t> list = {});
+  // Appends a node over these inputs and constants; the inputs are not in this graph's own vector.
+  Id add(const GraphNode& node, std::span<const Id> in, std::span<const int64_t> list = {});
   // How often each node is read by other nodes.
   std::vector<uint32_t> readers() const;
 };
@@ -87,6 +89,7 @@ struct Graph {
 // stands for.
 struct Pending {
   std::vector<uint64_t> words;
+  std::shared_ptr<std::vector<int64_t>> lists;  // the calls' lists, one behind another: structure too
   uint64_t hash = 0;
   std::vector<Node*> leaves;
   std::vector<Node*> nodes;
@@ -96,7 +99,8 @@ struct Pending {
   std::vector<int32_t> floats_of;  // of nodes: which; -1 where all are 0
   bool open = false;               // a computed value is read whose history still waits for a backward()
 };
-void read_structure(const std::vector<Node*>& pending, Pending& out, const Node* loss = nullptr);
+void read_structure(std::span<Node* const> pending, Pending& out, const Node* loss = nullptr);
+uint64_t hash_of(const Pending& pending);
 Graph graph_of(const Pending& pending);
 void read_graph(const Pending& pending, Graph& graph);  // into the memory that is there
 

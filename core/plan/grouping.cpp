@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <utility>
 
 #include "core/hash.h"
 #include "core/structural.h"
@@ -13,27 +14,6 @@ namespace {
 
 constexpr size_t kClasses = 64;
 constexpr int kDepthBits = 27, kChainBits = 27;
-
-// Finds or adds by hash; `same` compares with an entry.
-class Table {
- public:
-  explicit Table(size_t expected) : slots_(std::bit_ceil(expected * 2 + 16), -1), hashes_(slots_.size()) {}
-  template <class Same>
-  int32_t find(uint64_t hash, int32_t mine, const Same& same) {
-    for (size_t at = hash & (slots_.size() - 1);; at = (at + 1) & (slots_.size() - 1)) {
-      if (slots_[at] < 0) {
-        slots_[at] = mine;
-        hashes_[at] = hash;
-        return mine;
-      }
-      if (hashes_[at] == hash && same(slots_[at])) return slots_[at];
-    }
-  }
-
- private:
-  std::vector<int32_t> slots_;
-  std::vector<uint64_t> hashes_;
-};
 
 }  // namespace
 
@@ -294,6 +274,11 @@ void Grouping::make_groups() {
   for (size_t k = 0; k < count_; ++k) {
     const GraphNode& n = graph_.nodes[k];
     if (way_[k] == Way::constant) continue;
+    if (way_[k] == Way::column) {
+      group_[k] = column_group(k);
+      ++groups_[static_cast<size_t>(group_[k])].size;
+      continue;
+    }
     int64_t time = 0;
     int32_t latest = -1;
     size_t position = 0;
@@ -309,33 +294,63 @@ void Grouping::make_groups() {
         position = p;
       }
     }
+    const bool recurrent = class_[k] >= 0 && recurrent_[static_cast<size_t>(class_[k])];
     if (way_[k] == Way::heavy) {
       const int64_t own = level_[k] << kChainBits;
-      time = recurrent_[static_cast<size_t>(class_[k])] ? own : std::max(time, own);
+      time = recurrent ? own : std::max(time, own);
       latest = -1;
     }
     const auto mine = static_cast<int32_t>(groups_.size());
     int32_t g = mine;
     if (way_[k] != Way::alone) {
-      uint64_t h = mix(
-          call_hash(n),
-          static_cast<uint64_t>(way_[k] == Way::heavy ? time : latest * 64 + static_cast<int64_t>(position)));
-      for (size_t p = 0; p < in.size(); ++p) {
-        if (shared(n, in, p)) h = mix(h, static_cast<uint64_t>(canon(in[p])));
-      }
-      g = table.find(h, mine, [&](int32_t other) {
+      g = table.find(group_hash(k, time, latest, position), mine, [&](int32_t other) {
         const Group& o = groups_[static_cast<size_t>(other)];
-        return o.time == time && o.latest == latest && same_group(graph_.nodes[o.first], n);
+        return o.time == time && o.latest == latest &&
+               (known_class(k) ? class_[o.first] == class_[k] : same_group(graph_.nodes[o.first], n));
       });
     }
     if (g == mine) {
-      const bool recurrent = class_[k] >= 0 && recurrent_[static_cast<size_t>(class_[k])];
       groups_.push_back(
           {.first = static_cast<uint32_t>(k), .time = time, .latest = latest, .recurrent = recurrent});
     }
     group_[k] = g;
     ++groups_[static_cast<size_t>(g)].size;
   }
+}
+
+int32_t Grouping::column_group(size_t node) {
+  const GraphNode& n = graph_.nodes[node];
+  const int32_t calls = group_[graph_.node_of(graph_.in(n)[0])];
+  int32_t g = groups_[static_cast<size_t>(calls)].column;
+  while (g >= 0 && !same_call(graph_.nodes[groups_[static_cast<size_t>(g)].first], n))
+    g = groups_[static_cast<size_t>(g)].next_column;
+  if (g >= 0) return g;
+  g = static_cast<int32_t>(groups_.size());
+  Group& of = groups_[static_cast<size_t>(calls)];
+  groups_.push_back({.first = static_cast<uint32_t>(node),
+                     .time = of.time + 1,
+                     .latest = calls,
+                     .next_column = std::exchange(of.column, g)});
+  return g;
+}
+
+// A class that has not been filled up with the rest: its calls do the same with the same operands.
+bool Grouping::known_class(size_t node) const {
+  return class_[node] >= 0 && class_[node] + 1 < static_cast<int32_t>(kClasses);
+}
+
+uint64_t Grouping::group_hash(size_t node, int64_t time, int32_t latest, size_t position) const {
+  const auto word = [](auto x) { return static_cast<uint64_t>(x); };
+  if (known_class(node)) return mix(mix(word(class_[node]), word(time)), ~uint64_t{0});
+  const GraphNode& n = graph_.nodes[node];
+  const auto in = graph_.in(n);
+  uint64_t h =
+      mix(call_hash(n),
+          way_[node] == Way::heavy ? word(time) : word(latest * 64 + static_cast<int64_t>(position)));
+  for (size_t p = 0; p < in.size(); ++p) {
+    if (shared(n, in, p)) h = mix(h, word(canon(in[p])));
+  }
+  return h;
 }
 
 // Whether operand p is one for all calls of the group.

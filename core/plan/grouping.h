@@ -33,6 +33,8 @@ class Grouping {
     uint32_t size = 0;
     uint32_t begin = 0;      // of the members
     bool recurrent = false;  // the members read each other's results
+    int32_t column = -1;     // of calls of a template: a group of their outputs
+    int32_t next_column = -1;
   };
 
   explicit Grouping(const Graph& graph);
@@ -67,6 +69,10 @@ class Grouping {
   void find_depths(bool recurring);
   bool recurs(size_t node, std::span<const uint64_t> before) const;
   void make_groups();
+  // The group of a call's output: one for each output of a group of calls.
+  int32_t column_group(size_t node);
+  bool known_class(size_t node) const;
+  uint64_t group_hash(size_t node, int64_t time, int32_t latest, size_t position) const;
   void list_members();
 
   const Graph& graph_;

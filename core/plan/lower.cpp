@@ -23,10 +23,10 @@ class Lowering {
     plan_->roots = std::move(layout_.roots);
     plan_->kernels = graph_.kernels;
     plan_->floats = graph_.floats;
-    for (const GraphNode& n : graph_.nodes) {
-      const auto list = graph_.list_of(n);
-      plan_->nodes.push_back({n.op, {n.i, {}}, n.floats, n.origin, {list.begin(), list.end()}});
-    }
+    plan_->lists = graph_.list;
+    plan_->nodes.reserve(graph_.nodes.size());
+    for (const GraphNode& n : graph_.nodes)
+      plan_->nodes.push_back({n.op, {n.i, {}}, n.floats, n.origin, n.first_list, n.list_size});
     opened_.assign(graph_.nodes.size(), false);
     find_sums();
     if (passes().pack) find_weights();

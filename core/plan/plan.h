@@ -65,11 +65,13 @@ struct PlannedNode {
   Attrs attrs;  // the floats are those of the run
   int32_t floats;
   int32_t origin;
-  std::vector<int64_t> list;
+  uint32_t first_list, list_size;
 };
 
 struct Plan {
   std::vector<uint64_t> words;
+  std::shared_ptr<const std::vector<int64_t>> lists;  // of pending calls, then what passes added
+  size_t pending_lists = 0;
   uint64_t hash = 0;
   size_t leaves = 0;
   std::vector<PlannedNode> nodes;
@@ -87,6 +89,9 @@ struct Plan {
   mutable std::vector<PackedMatrix> packed;  // in scratch memory
   int64_t arena_bytes = 0;
 
+  std::span<const int64_t> list_of(const PlannedNode& n) const {
+    return {lists->data() + n.first_list, n.list_size};
+  }
   size_t bytes() const;  // roughly what the plan itself occupies
 };
 
@@ -142,12 +147,12 @@ std::vector<Value> run(const Plan& plan, const Run& run, Node** failed = nullptr
 
 // Computes these pending nodes, by a plan seen before or a new one. Where a kernel throws, the call that
 // failed and those that need it are marked failed, the others are pending again.
-void run_pending(Tape& tape, const std::vector<Node*>& pending);
+void run_pending(Tape& tape, std::span<Node* const> pending);
 // Computes all that is pending and adds d loss / d variable to the gradients, where none of it was computed
 // before; false, and nothing done, where it cannot.
 bool run_backward(Tape& tape, const Tensor& loss, Where where);
 // The plan of what is pending, to look at.
-std::unique_ptr<Plan> pending_plan(const std::vector<Node*>& pending);
+std::unique_ptr<Plan> pending_plan(std::span<Node* const> pending);
 TapeStats cache_stats();
 
 }  // namespace reel::plan

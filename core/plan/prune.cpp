@@ -1,6 +1,4 @@
 // prune: equal nodes become one, and nodes whose value nobody needs none.
-#include <unordered_map>
-
 #include "core/hash.h"
 #include "core/plan/graph.h"
 #include "core/structural.h"
@@ -48,25 +46,19 @@ std::vector<bool> needed(const Graph& graph) {
 Graph prune(const Graph& graph) {
   const std::vector<bool> alive = needed(graph);
   Rewrite rewrite(graph);
-  std::unordered_multimap<uint64_t, Id> known;
-  known.reserve(graph.nodes.size());
+  Table known(graph.nodes.size());
   for (size_t k = 0; k < graph.nodes.size(); ++k) {
     if (!alive[k]) continue;
     const Id id = rewrite.keep(k);
     const GraphNode& n = rewrite.to.node(id);
     if (!comparable(n)) continue;
     const uint64_t hash = hash_of(n, rewrite.to.in(n), rewrite.to.list_of(n));
-    const auto [first, last] = known.equal_range(hash);
-    const auto twin = std::find_if(
-        first, last, [&](const auto& e) { return equal(rewrite.to, rewrite.to.node(e.second), n); });
-    if (twin == last) {
-      known.emplace(hash, id);
-      continue;
-    }
+    const Id twin =
+        known.find(hash, id, [&](Id other) { return equal(rewrite.to, rewrite.to.node(other), n); });
+    if (twin == id) continue;
     rewrite.to.inputs.resize(n.first_in);
-    rewrite.to.list.resize(n.first_list);
     rewrite.to.nodes.pop_back();
-    rewrite.set(graph.id_of(k), twin->second);
+    rewrite.set(graph.id_of(k), twin);
   }
   return rewrite.done();
 }

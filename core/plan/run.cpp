@@ -125,7 +125,7 @@ Value compute_alone(const Node& node, std::span<const Value* const> values) {
 }
 
 void run_alone(Node* node) {
-  Tape& tape = *node->tape;
+  Tape& tape = node->tape();
   try {
     std::vector<const Value*> in;
     for (uint32_t k = 0; k < node->inputs; ++k) in.push_back(node->in[k]->value.get());
@@ -183,7 +183,7 @@ void run_step(const Plan& plan, const Step& step, const Run& run, const Operands
       if (node.op->kind == Kind::source) {
         if (const Node* origin = run.node(node.origin)) attrs.i = origin->attrs.i;
       }
-      run_call({*node.op, attrs, node.list, {in, step.inputs}, *out, step.add});
+      run_call({*node.op, attrs, plan.list_of(node), {in, step.inputs}, *out, step.add});
       return;
     }
   }

@@ -50,27 +50,37 @@ class FloatTable {
   std::array<int32_t, 64> recent_;
 };
 
-void node_words(const Node* n, bool stays, int32_t floats, std::vector<uint64_t>& words) {
+// Three integers; in one word where they are small.
+void integer_words(const std::array<int64_t, 3>& i, std::vector<uint64_t>& words) {
+  constexpr int kBits = 21;
+  const auto word = [&](size_t k) { return static_cast<uint64_t>(i[k]); };
+  if ((word(0) | word(1) | word(2)) >> kBits == 0) {
+    words.push_back(word(0) << 2 * kBits | word(1) << kBits | word(2));
+  } else {
+    words.insert(words.end(), {~uint64_t{0}, word(0), word(1), word(2)});
+  }
+}
+
+void node_words(const Node* n, bool stays, int32_t floats, Pending& out) {
+  std::vector<uint64_t>& words = out.words;
   const Op& op = *n->op;
   const bool integers = op.kind != Kind::source && (n->attrs.i[0] | n->attrs.i[1] | n->attrs.i[2]) != 0;
-  words.push_back(std::bit_cast<uint64_t>(n->op));
+  const bool shape = op.shape_is_argument && !op.body;  // a body's shapes are its own
+  const bool much = n->inputs > 0xff || floats >= 0;
   // The dtype is not always the inputs': integers divide into the default one.
-  const uint64_t inputs = std::min<uint64_t>(n->inputs, 0xffff);
-  if (inputs == 0xffff) words.push_back(n->inputs);
-  words.push_back(inputs << 16 | static_cast<uint64_t>(n->dtype) << 8 |
+  words.push_back(std::bit_cast<uint64_t>(n->op) << 16 | static_cast<uint64_t>(n->inputs & 0xff) << 8 |
+                  static_cast<uint64_t>(n->dtype) << 5 | static_cast<uint64_t>(much) << 4 |
                   static_cast<uint64_t>(n->list != nullptr) << 3 | static_cast<uint64_t>(integers) << 2 |
-                  static_cast<uint64_t>(stays) << 1 | static_cast<uint64_t>(n->requires_grad) |
-                  static_cast<uint64_t>(static_cast<uint32_t>(floats)) << 32);
-  if (integers) {
-    for (int64_t i : n->attrs.i) words.push_back(static_cast<uint64_t>(i));
-  }
-  if (op.shape_is_argument) {
-    words.push_back(static_cast<uint64_t>(n->dtype) << 8 | static_cast<uint64_t>(n->shape.rank()));
+                  static_cast<uint64_t>(stays) << 1 | static_cast<uint64_t>(n->requires_grad));
+  if (much) words.push_back(static_cast<uint64_t>(n->inputs) << 32 | static_cast<uint32_t>(floats));
+  if (integers) integer_words(n->attrs.i, words);
+  if (shape) {
+    words.push_back(static_cast<uint64_t>(n->shape.rank()));
     shape_words(n->shape, words);
   }
   if (n->list) {
     words.push_back(n->list->size());
-    for (int64_t i : *n->list) words.push_back(static_cast<uint64_t>(i));
+    out.lists->insert(out.lists->end(), n->list->begin(), n->list->end());
   }
 }
 
@@ -79,9 +89,9 @@ void node_words(const Node* n, bool stays, int32_t floats, std::vector<uint64_t>
 namespace {
 
 // The nodes through which a backward() from `loss` will pass.
-std::vector<bool> passed_by(const Node* loss, const std::vector<Node*>& nodes) {
-  std::vector<bool> passed(nodes.size(), false);
-  if (!loss) return passed;
+void find_passed(const Node* loss, const std::vector<Node*>& nodes, std::vector<bool>& passed) {
+  passed.assign(nodes.size(), false);
+  if (!loss) return;
   passed[static_cast<size_t>(loss->index)] = true;
   for (size_t k = nodes.size(); k-- > 0;) {
     if (!passed[k]) continue;
@@ -91,24 +101,47 @@ std::vector<bool> passed_by(const Node* loss, const std::vector<Node*>& nodes) {
         passed[static_cast<size_t>(input->index)] = true;
     }
   }
-  return passed;
+}
+
+// Which value it is. A leaf is numbered where it is first met; `index` says which number, if it is one of
+// this run.
+uint64_t input_word(Node* input, bool passed, Pending& out) {
+  if (input->state != State::pending) {
+    out.open = out.open || (passed && input->requires_grad && (input->op || !input->owner));
+    const auto known = static_cast<size_t>(input->index);
+    if (input->index < 0 || known >= out.leaves.size() || out.leaves[known] != input) {
+      input->index = static_cast<int32_t>(out.leaves.size());
+      out.leaves.push_back(input);
+      leaf_words(input, out.words);
+    }
+  }
+  return static_cast<uint64_t>(input->index) << 1 | static_cast<uint64_t>(input->state != State::pending);
 }
 
 }  // namespace
 
-void read_structure(const std::vector<Node*>& pending, Pending& out, const Node* loss) {
+uint64_t hash_of(const Pending& pending) {
+  return mix(
+      reel::hash_of(pending.words),
+      reel::hash_of({reinterpret_cast<const uint64_t*>(pending.lists->data()), pending.lists->size()}));
+}
+
+void read_structure(std::span<Node* const> pending, Pending& out, const Node* loss) {
   const explain::Scope scope(explain::Phase::structure);
-  out.words.assign(1, passes().bits());
+  out.words.clear();
+  out.words.reserve(out.nodes.size() * 4);  // of the last time
+  out.words.push_back(passes().bits());
+  out.lists = std::make_shared<std::vector<int64_t>>();
   out.leaves.clear();
   out.nodes.clear();
   out.floats.clear();
   out.open = false;
   for (Node* n : pending) {
     if (!n) continue;
-    n->index = static_cast<int64_t>(out.nodes.size());
+    n->index = static_cast<int32_t>(out.nodes.size());
     out.nodes.push_back(n);
   }
-  out.passed = passed_by(loss, out.nodes);
+  find_passed(loss, out.nodes, out.passed);
   // A value stays where a handle holds it, or a later call that stays and may still be differentiated.
   out.stays.assign(out.nodes.size(), false);
   for (size_t k = out.nodes.size(); k-- > 0;) {
@@ -124,25 +157,14 @@ void read_structure(const std::vector<Node*>& pending, Pending& out, const Node*
   for (size_t k = 0; k < out.nodes.size(); ++k) {
     const Node* n = out.nodes[k];
     out.floats_of[k] = table.number(n->attrs.f);
-    node_words(n, out.stays[k], out.floats_of[k], out.words);
-    for (uint32_t i = 0; i < n->inputs; ++i) {
-      Node* input = n->in[i];
-      if (input->state == State::pending) {
-        out.words.push_back(static_cast<uint64_t>(input->index) << 1);
-        continue;
-      }
-      out.open = out.open || (out.passed[k] && input->requires_grad && (input->op || !input->owner));
-      // A leaf is numbered where it is first met; `index` says which number, if it is one of this run.
-      const auto known = static_cast<size_t>(input->index);
-      if (input->index < 0 || known >= out.leaves.size() || out.leaves[known] != input) {
-        input->index = static_cast<int64_t>(out.leaves.size());
-        out.leaves.push_back(input);
-        leaf_words(input, out.words);
-      }
-      out.words.push_back(static_cast<uint64_t>(input->index) << 1 | 1);
+    node_words(n, out.stays[k], out.floats_of[k], out);
+    for (uint32_t i = 0; i < n->inputs; i += 2) {  // two to a word
+      const uint64_t first = input_word(n->in[i], out.passed[k], out);
+      const uint64_t second = i + 1 < n->inputs ? input_word(n->in[i + 1], out.passed[k], out) : 0;
+      out.words.push_back(first << 32 | second);
     }
   }
-  out.hash = hash_of(out.words);
+  out.hash = hash_of(out);
 }
 
 }  // namespace reel::plan

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
-#include <unordered_map>
 
 #include "core/structural.h"
 
@@ -20,8 +19,7 @@ Calls::Calls(const Graph& graph, std::span<const uint32_t> nodes)
     : arguments(graph.nodes[nodes[0]].op->body->arguments), members(nodes.begin(), nodes.end()) {
   const Body& body = *graph.nodes[nodes[0]].op->body;
   std::sort(members.begin(), members.end());
-  std::unordered_map<uint32_t, int32_t> call_of;
-  call_of.reserve(members.size());
+  std::vector<int32_t> call_of(graph.nodes.size(), -1);
   for (size_t k = 0; k < members.size(); ++k) call_of[members[k]] = static_cast<int32_t>(k);
   from_.resize(members.size() * arguments);
   level.assign(members.size(), 0);
@@ -36,13 +34,13 @@ Calls::Calls(const Graph& graph, std::span<const uint32_t> nodes)
       if (!graph.is_node(id) || graph.node(id).op != &slice_op) continue;
       const Id base = graph.in(graph.node(id))[0];
       if (!graph.is_node(base)) continue;
-      const auto at = call_of.find(static_cast<uint32_t>(graph.node_of(base)));
-      if (at == call_of.end()) continue;
+      const int32_t from = call_of[graph.node_of(base)];
+      if (from < 0) continue;
       const size_t output = output_of(body, graph.node(id));
-      from_[k * arguments + p] = {at->second, output};
+      from_[k * arguments + p] = {from, output};
       reads[p] = states[output] = true;
-      level[k] = std::max(level[k], level[static_cast<size_t>(at->second)] + 1);
-      int64_t& count = readers[static_cast<size_t>(at->second) * body.outputs.size() + output];
+      level[k] = std::max(level[k], level[static_cast<size_t>(from)] + 1);
+      int64_t& count = readers[static_cast<size_t>(from) * body.outputs.size() + output];
       most_readers = std::max(most_readers, ++count);
     }
     levels = std::max(levels, level[k] + 1);

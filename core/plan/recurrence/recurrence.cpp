@@ -35,12 +35,44 @@ int64_t Schedule::most_rows() const {
   return most;
 }
 
+// A run as one word where all runs are small enough for it: a forest has thousands.
+namespace {
+constexpr int kRowBits = 22, kCountBits = 12;
+
+uint64_t packed(const Schedule::Run& r) {
+  return static_cast<uint64_t>(r.source + 1) << (2 * kRowBits + kCountBits) |
+         static_cast<uint64_t>(r.to) << (kRowBits + kCountBits) |
+         static_cast<uint64_t>(r.from) << kCountBits | static_cast<uint64_t>(r.count);
+}
+Schedule::Run unpacked(uint64_t word) {
+  const auto bits = [&](int from, int count) {
+    return static_cast<int64_t>(word >> from & ((uint64_t{1} << count) - 1));
+  };
+  return {bits(kRowBits + kCountBits, kRowBits), bits(2 * kRowBits + kCountBits, 8) - 1,
+          bits(kCountBits, kRowBits), bits(0, kCountBits)};
+}
+bool fits(const Schedule::Run& r) {
+  return r.source < 254 && r.to >> kRowBits == 0 && r.from >> kRowBits == 0 && r.count >> kCountBits == 0;
+}
+}  // namespace
+
 std::vector<int64_t> Schedule::words() const {
-  std::vector<int64_t> words{rows, static_cast<int64_t>(levels.size()), static_cast<int64_t>(reads.size())};
+  const bool small = std::all_of(reads.begin(), reads.end(), [](const std::vector<Run>& runs) {
+    return std::all_of(runs.begin(), runs.end(), fits);
+  });
+  std::vector<int64_t> words{rows, static_cast<int64_t>(levels.size()), static_cast<int64_t>(reads.size()),
+                             small};
   for (const Level& level : levels) words.insert(words.end(), {level.begin, level.end});
   for (const auto& runs : reads) {
     words.push_back(static_cast<int64_t>(runs.size()));
-    for (const Run& r : runs) words.insert(words.end(), {r.to, r.source, r.from, r.count});
+    words.reserve(words.size() + runs.size() * (small ? 1 : 4));
+    for (const Run& r : runs) {
+      if (small) {
+        words.push_back(static_cast<int64_t>(packed(r)));
+      } else {
+        words.insert(words.end(), {r.to, r.source, r.from, r.count});
+      }
+    }
   }
   return words;
 }
@@ -50,6 +82,7 @@ Schedule::Schedule(std::span<const int64_t> words) {
   rows = *at++;
   levels.resize(static_cast<size_t>(*at++));
   reads.resize(static_cast<size_t>(*at++));
+  const bool small = *at++ != 0;
   for (Level& level : levels) {
     level.begin = *at++;
     level.end = *at++;
@@ -57,8 +90,8 @@ Schedule::Schedule(std::span<const int64_t> words) {
   for (auto& runs : reads) {
     runs.resize(static_cast<size_t>(*at++));
     for (Run& r : runs) {
-      r = {at[0], at[1], at[2], at[3]};
-      at += 4;
+      r = small ? unpacked(static_cast<uint64_t>(*at)) : Run{at[0], at[1], at[2], at[3]};
+      at += small ? 1 : 4;
     }
   }
 }
@@ -85,7 +118,7 @@ int64_t Recurrence::offset(size_t output, int64_t row_count) const {
 const Recurrence* intern(Body body, size_t rows, size_t reads, size_t own) {
   // Ops outlive everything that was recorded with them.
   static thread_local auto* interned = new Interned<Recurrence>(kMost);
-  const uint64_t hash = hash_of(body.words);
+  const uint64_t hash = reel::hash_of(body.words);
   const Recurrence* known = interned->find(hash, [&](const Recurrence& r) {
     return r.rows == rows && r.reads == reads && r.own == own && r.body.words == body.words;
   });
