@@ -7,6 +7,7 @@
 #include <random>
 
 #include "core/op.h"
+#include "core/plan/plan.h"
 #include "reel.h"
 #include "tests/every_cell.h"
 
@@ -117,6 +118,19 @@ Rows of_model(const nn::Module& model, const Tensors& inputs, const std::functio
   return out;
 }
 
+// Whether the op's call writes where it reads its first input.
+bool overwrites(const plan::Plan& plan, const Op* op) {
+  for (const plan::Step& step : plan.steps) {
+    if (step.node < 0 || plan.nodes[static_cast<size_t>(step.node)].op != op) continue;
+    const auto offset = [&](uint32_t k) {
+      const plan::PlannedValue& v = plan.values[static_cast<size_t>(plan.operands[step.first + k])];
+      return plan.roots[static_cast<size_t>(v.root)].offset + v.offset;
+    };
+    return offset(0) == offset(step.inputs);
+  }
+  return false;
+}
+
 void check_model(const std::string& name, const nn::Module& model, const Tensors& inputs,
                  const std::function<Tensor()>& f) {
   const DType dtype = model.parameters()[0].dtype();
@@ -204,5 +218,33 @@ TEST_CASE("planned: recurrent layers, attention, trees and Transformers, also wi
   for (const DType dtype : {DType::f64, DType::f32}) {
     const DefaultDType scope(dtype);
     check_models();
+  }
+}
+
+TEST_CASE("planned: a result that takes the place of its input") {
+  for (const Op* op : registry()) {
+    if (!op->in_place) continue;
+    int in_place = 0;
+    for (const Sample& sample : op->samples()) {
+      for (const DType dtype : {DType::f32, DType::f64}) {
+        const auto run = [&](bool look) {
+          Tensor z;
+          {
+            const NoGrad none;
+            Tensors in = inputs_of(sample, dtype);
+            for (Tensor& x : in) x = is_float(x.dtype()) ? x + 0.25 : x;
+            z = sample.call(in) * 2.0;
+          }
+          if (look) in_place += overwrites(*plan::pending_plan(Tape::current().pending()), op);
+          return z.to_vector<double>();
+        };
+        const std::vector<double> want = [&] {
+          const Eager eager;
+          return run(false);
+        }();
+        CHECK_MESSAGE(run(true) == want, op->name << ", " << name_of(dtype));
+      }
+    }
+    CHECK_MESSAGE(in_place > 0, op->name);
   }
 }
