@@ -121,7 +121,7 @@ struct Speed {
   double pictures_per_s, epoch_s, epoch_cpu_s;
 };
 std::optional<Speed> learn(Classifier& model, const CommonFlags& own, const PictureSet& set,
-                            const std::string& title) {
+                           const std::string& title) {
   Batches batches(set.train.labels.size(), own.batch, own.seed);
   TrainingLoop loop("rows", own, model,
                     {.clip_norm = 1,
