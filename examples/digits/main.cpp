@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "examples/common/interrupt.h"
 #include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/sequence_network.h"

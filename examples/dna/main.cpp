@@ -5,7 +5,6 @@
 #include <array>
 #include <cctype>
 
-#include "examples/common/interrupt.h"
 #include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/sequence_network.h"

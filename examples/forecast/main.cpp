@@ -5,7 +5,6 @@
 #include <array>
 #include <cmath>
 
-#include "examples/common/interrupt.h"
 #include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"

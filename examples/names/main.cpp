@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include "examples/common/confusion.h"
-#include "examples/common/interrupt.h"
 #include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"

@@ -5,7 +5,6 @@
 #include <type_traits>
 
 #include "examples/common/confusion.h"
-#include "examples/common/interrupt.h"
 #include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/sequence_network.h"

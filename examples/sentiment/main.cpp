@@ -7,7 +7,6 @@
 
 #include "examples/common/best_weights.h"
 #include "examples/common/confusion.h"
-#include "examples/common/interrupt.h"
 #include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/svg.h"

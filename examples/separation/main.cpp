@@ -2,7 +2,6 @@
 // Subject: Speech and pictures
 #include <fmt/format.h>
 
-#include "examples/common/interrupt.h"
 #include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "examples/common/interrupt.h"
 #include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/sequence_network.h"

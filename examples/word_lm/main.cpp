@@ -8,7 +8,6 @@
 #include <map>
 
 #include "examples/common/best_weights.h"
-#include "examples/common/interrupt.h"
 #include "examples/common/program.h"
 #include "examples/common/result.h"
 #include "examples/common/svg.h"
