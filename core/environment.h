@@ -1,4 +1,5 @@
-// Switches in the environment: REEL_EAGER=1, REEL_POISON=1, REEL_VERIFY=1.
+// Switches in the environment: REEL_EAGER=1, REEL_POISON=1, REEL_VERIFY=1,
+// REEL_MACHINE_CODE=0.
 #pragma once
 
 #include <cstdlib>
@@ -10,6 +11,12 @@ namespace reel {
 inline bool switched_on(const char* name) {
   const char* value = std::getenv(name);
   return value && *value && std::string_view(value) != "0";
+}
+
+// Off where it is set to 0.
+inline bool switched_off(const char* name) {
+  const char* value = std::getenv(name);
+  return value && std::string_view(value) == "0";
 }
 
 }  // namespace reel

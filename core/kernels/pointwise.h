@@ -7,6 +7,7 @@
 
 #include "core/buffer.h"
 #include "core/kernels/lane_kernels.h"
+#include "core/kernels/machine_code.h"
 #include "core/lanes.h"
 
 namespace reel {
@@ -71,6 +72,8 @@ class PreparedPointwise {
   };
   struct Output {
     uint16_t operand;
+    uint16_t slot;  // where its block is made: the operand's, or with machine code its own
+    uint16_t room;  // likewise
     DType dtype;
     bool add;
     bool direct;   // its instruction writes it
@@ -87,6 +90,8 @@ class PreparedPointwise {
   void read_operands(const lanes::Program& program, std::span<const Array> in, const Shape& space,
                      std::span<const PointwiseOutput> out);
   void read_program(const lanes::Program& program);
+  void find_operands(const lanes::Program& program);
+  bool find_machine_code(const lanes::Program& program);
   void pair_instructions(const lanes::Program& program);
   void find_hazards(const lanes::Program& program);
   void choose_block();
@@ -111,6 +116,8 @@ class PreparedPointwise {
   std::vector<Constant> constants_;
   std::vector<Output> outputs_;
   std::vector<Hazard> hazards_;
+  LaneLoop loop_ = nullptr;          // all instructions, where there is machine code
+  std::vector<uint16_t> addresses_;  // the slots whose addresses it takes
   // Used while preparing, kept for their memory.
   std::vector<uint16_t> alias_, free_;
   std::vector<int> last_read_;
@@ -122,6 +129,7 @@ class PreparedPointwise {
   };
   std::vector<Pair> pairs_;
   std::vector<uint16_t> uses_;
+  LaneCode code_;
 };
 
 // Prepares and runs once.

@@ -104,12 +104,10 @@ void PreparedPointwise::read_operands(const Program& program, std::span<const Ar
   chunks_ = numel_ > 0 ? std::min(chunks_, shape_[0]) : 1;
 }
 
-// Which instructions are needed, what they write, and in which register: that of a result read for the last
-// time is taken by the next.
-void PreparedPointwise::read_program(const Program& program) {
+// Which operand stands for which, and which are one number a row.
+void PreparedPointwise::find_operands(const Program& program) {
   const size_t inputs = program.inputs;
   const auto inner = static_cast<size_t>(shape_.rank() - 1);
-  const auto count = static_cast<int>(program.code.size());
   const auto is_number = [&](uint16_t x) {
     return x >= inputs && program.code[x - inputs].code == Code::number;
   };
@@ -128,11 +126,7 @@ void PreparedPointwise::read_program(const Program& program) {
       alias_[x] = alias_[program.code[alias_[ins.a] - inputs].number != 0 ? ins.b : ins.c];
     }
   }
-  last_read_.assign(operands_, -1);
-  for (size_t j = 0; j < outputs_.size(); ++j) {
-    outputs_[j].operand = alias_[outputs_[j].operand];
-    last_read_[outputs_[j].operand] = count + static_cast<int>(j);
-  }
+  for (Output& o : outputs_) o.slot = o.operand = alias_[o.operand];
   narrow_.assign(operands_, 0);
   for (size_t x = 0; x < operands_; ++x) {
     if (x < inputs) {
@@ -144,6 +138,28 @@ void PreparedPointwise::read_program(const Program& program) {
     narrow_[x] = (arity < 1 || narrow_[alias_[ins.a]]) && (arity < 2 || narrow_[alias_[ins.b]]) &&
                  (arity < 3 || narrow_[alias_[ins.c]]);
   }
+  const DType lane = wide_ ? DType::f64 : DType::f32;
+  for (size_t i = 0; i < inputs; ++i) {
+    const int64_t stride = strides_[i][inner];
+    inputs_[i].splat = stride == 0;
+    inputs_[i].packed = dtypes_[i] != lane || (stride != 0 && stride != 1);
+  }
+}
+
+// Which instructions are needed, what they write, and in which register: that of a result read for the last
+// time is taken by the next.
+void PreparedPointwise::read_program(const Program& program) {
+  const size_t inputs = program.inputs;
+  const auto inner = static_cast<size_t>(shape_.rank() - 1);
+  const auto count = static_cast<int>(program.code.size());
+  find_operands(program);
+  loop_ = nullptr;
+  steps_.clear();
+  constants_.clear();
+  hazards_.clear();
+  last_read_.assign(operands_, -1);
+  if (find_machine_code(program)) return;
+  for (size_t j = 0; j < outputs_.size(); ++j) last_read_[outputs_[j].operand] = count + static_cast<int>(j);
   pair_instructions(program);
   for (int k = count; k-- > 0;) {
     const size_t x = inputs + static_cast<size_t>(k);
@@ -166,15 +182,7 @@ void PreparedPointwise::read_program(const Program& program) {
 
   const DType lane = wide_ ? DType::f64 : DType::f32;
   rooms_ = 0;
-  for (size_t i = 0; i < inputs; ++i) {
-    Input& input = inputs_[i];
-    const int64_t stride = strides_[i][inner];
-    input.splat = stride == 0;
-    input.packed = dtypes_[i] != lane || (stride != 0 && stride != 1);
-    input.room = static_cast<uint16_t>(rooms_++);
-  }
-  steps_.clear();
-  constants_.clear();
+  for (Input& input : inputs_) input.room = static_cast<uint16_t>(rooms_++);
   free_.clear();
   for (int k = 0; k < count; ++k) {
     const auto x = static_cast<uint16_t>(inputs + static_cast<size_t>(k));
@@ -274,7 +282,6 @@ void PreparedPointwise::pair_instructions(const Program& program) {
 }
 
 void PreparedPointwise::find_hazards(const Program& program) {
-  hazards_.clear();
   const auto count = static_cast<int>(program.code.size());
   for (size_t j = 0; j < outputs_.size(); ++j) {
     const Output& o = outputs_[j];
@@ -291,9 +298,14 @@ void PreparedPointwise::find_hazards(const Program& program) {
 void PreparedPointwise::choose_block() {
   constexpr int64_t kRoom = 24 * 1024;
   inner_ = shape_[shape_.rank() - 1];
+  if (loop_ && rooms_ == 0) {  // all there is
+    width_ = inner_;
+    block_rows_ = shape_.rank() > 1 ? shape_[shape_.rank() - 2] : 1;
+    return;
+  }
   size_t live = 0;
   for (const Input& input : inputs_) live += input.packed;
-  live += rooms_ - inputs_.size() + outputs_.size();
+  live += loop_ ? rooms_ : rooms_ - inputs_.size() + outputs_.size();
   const auto bytes = static_cast<int64_t>(std::max<size_t>(live, 1) * (wide_ ? 8 : 4));
   width_ = std::clamp<int64_t>(kRoom / bytes / 128 * 128, 128, 512);
   block_rows_ = std::max<int64_t>(1, width_ / inner_);

@@ -35,13 +35,13 @@ class PointwiseRun {
   PointwiseRun(const PreparedPointwise& prepared, std::byte* const* data, const uint8_t* copied,
                std::span<const double> scalars)
       : p_(prepared), s_(scratch()), inner_axis_(static_cast<size_t>(p_.shape_.rank() - 1)) {
-    s_.slots.resize(p_.operands_);
+    s_.slots.resize(p_.operands_ + p_.outputs_.size());
     s_.numbers.resize(p_.constants_.size());
     s_.base.assign(data, data + p_.strides_.size());
     s_.at = s_.base;
     const auto lanes = static_cast<size_t>(p_.width_ * p_.block_rows_);
     stride_ = (lanes + 15) / 16 * 16;
-    if (s_.rooms.size() < (p_.rooms_ + 1) * stride_ + 16) s_.rooms.resize((p_.rooms_ + 1) * stride_ + 16);
+    if (s_.rooms.size() < p_.rooms_ * stride_ + 16) s_.rooms.resize(p_.rooms_ * stride_ + 16);
     rooms_ = s_.rooms.data();
     while (reinterpret_cast<uintptr_t>(rooms_) % 64) ++rooms_;
     row_step_ = static_cast<ptrdiff_t>(p_.width_);
@@ -73,6 +73,7 @@ class PointwiseRun {
     std::vector<std::byte*> base, at;
     std::vector<Load> loads;
     std::vector<uint16_t> direct;
+    std::vector<LaneRows> addresses;
   };
   static Scratch& scratch() {
     static thread_local Scratch scratch;
@@ -109,8 +110,11 @@ class PointwiseRun {
     }
     for (size_t j = 0; j < p_.outputs_.size(); ++j) {
       const auto& o = p_.outputs_[j];
-      if (!o.direct) continue;
-      s_.slots[o.operand] = {nullptr, row_stride(p_.inputs_.size() + j), false};
+      if (!o.direct) {
+        if (p_.loop_) s_.slots[o.slot] = {room(o.room), row_step_, false};
+        continue;
+      }
+      s_.slots[o.slot] = {nullptr, row_stride(p_.inputs_.size() + j), false};
       s_.direct.push_back(static_cast<uint16_t>(j));
     }
   }
@@ -189,8 +193,9 @@ class PointwiseRun {
       }
     }
     for (uint16_t j : s_.direct) {
-      s_.slots[p_.outputs_[j].operand].at = reinterpret_cast<T*>(address(p_.inputs_.size() + j, row, column));
+      s_.slots[p_.outputs_[j].slot].at = reinterpret_cast<T*>(address(p_.inputs_.size() + j, row, column));
     }
+    if (p_.loop_) machine_code(rows, n);
     for (const auto& step : p_.steps_) {
       const Rows<T>* const operands[4] = {&s_.slots[step.out], &s_.slots[step.a], &s_.slots[step.b],
                                           &s_.slots[step.c]};
@@ -203,6 +208,19 @@ class PointwiseRun {
     for (size_t j = 0; j < p_.outputs_.size(); ++j) {
       if (!p_.outputs_[j].direct) finish(j, address(p_.inputs_.size() + j, row, column), rows, n);
     }
+  }
+
+  // Rows without a gap are one long row.
+  void machine_code(size_t rows, size_t n) {
+    s_.addresses.clear();
+    bool joins = true;
+    for (uint16_t slot : p_.addresses_) {
+      const Rows<T>& r = s_.slots[slot];
+      s_.addresses.push_back(
+          {reinterpret_cast<std::byte*>(r.at), r.step * static_cast<ptrdiff_t>(sizeof(T))});
+      joins = joins && r.step == (r.splat ? 0 : static_cast<ptrdiff_t>(n));
+    }
+    p_.loop_(s_.addresses.data(), joins ? 1 : rows, joins ? rows * n : n);
   }
 
   void pack(uint16_t operand, std::byte* data, size_t rows, size_t n) {
@@ -222,7 +240,7 @@ class PointwiseRun {
   void finish(size_t j, std::byte* data, size_t rows, size_t n) {
     const auto& o = p_.outputs_[j];
     const size_t operand = p_.inputs_.size() + j;
-    const Rows<T>& from = s_.slots[o.operand];
+    const Rows<T>& from = s_.slots[o.slot];
     const int64_t step = inner_axis_ > 0 ? p_.strides_[operand][inner_axis_ - 1] : 0;
     const int64_t stride = p_.strides_[operand][inner_axis_];
     const bool adds = o.add || o.sums;
