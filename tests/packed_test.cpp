@@ -247,10 +247,38 @@ TEST_CASE("each thread multiplies its rows by the same packed matrix, with the b
   set_num_threads(0);
 }
 
+TEST_CASE(
+    "packed for one row: as the product unpacked, for all widths, plain and transposed, into and onto") {
+  std::mt19937 random(3);
+  for (int64_t n : {1, 4, 15, 16, 17, 65, 100, 112, 130, 200}) {
+    for (bool transposed : {false, true}) {
+      const int64_t k = 37;
+      const Values a(1, k, false, 0, random), b(k, n, transposed, 3, random);
+      PackedMatrix packed = PackedMatrix::for_one_row(k, n);
+      packed.pack(b.view());
+      for (float beta : {0.0f, 1.0f}) {
+        std::vector<float> got(static_cast<size_t>(n + 1), 0.5f), want = got;
+        gemm_packed(1, a.view(), packed, {got.data(), n, 1}, beta);
+        for (int64_t j = 0; j < n; ++j) {
+          double sum = beta * 0.5;
+          for (int64_t i = 0; i < k; ++i)
+            sum += static_cast<double>(a.view().from(0, i).data[0]) *
+                   static_cast<double>(b.view().from(i, j).data[0]);
+          want[static_cast<size_t>(j)] = static_cast<float>(sum);
+        }
+        for (size_t j = 0; j < want.size(); ++j) CHECK(got[j] == doctest::Approx(want[j]).epsilon(1e-4));
+      }
+    }
+  }
+}
+
 TEST_CASE("packing pays for a weight that many products read") {
   CHECK(worth_packing(16, 512, 128, false, 50));
   CHECK(worth_packing(16, 128, 512, true, 50));
-  CHECK(!worth_packing(1, 512, 128, false, 1000));  // a row times a matrix: our own loop
+  CHECK(worth_packing(1, 100, 100, false, 25));
+  CHECK(!worth_packing(1, 512, 128, false, 1000));  // its rows are whole cache lines already
+  CHECK(worth_packing(1, 512, 128, true, 1000));
+  CHECK(!worth_packing(1, 5000, 1000, true, 1000));  // no cache holds it
   CHECK(!worth_packing(16, 512, 128, false, 1));
   CHECK(!worth_packing(2048, 512, 128, false, 100));
 }

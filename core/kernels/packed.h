@@ -17,6 +17,10 @@ class PackedMatrix {
   PackedMatrix(int64_t k, int64_t n, Precision precision = Precision::f32, void* memory = nullptr);
   static size_t bytes(int64_t k, int64_t n, Precision precision = Precision::f32);
 
+  // For products with one row: B's rows begin at multiples of 64 bytes, in f32.
+  static PackedMatrix for_one_row(int64_t k, int64_t n, void* memory = nullptr);
+  static size_t bytes_for_one_row(int64_t k, int64_t n);
+
   // Lies there from now on; what was packed elsewhere is not.
   void move_to(void* memory) { data_ = memory; }
 
@@ -34,6 +38,7 @@ class PackedMatrix {
   int64_t k_ = 0, n_ = 0;
   Precision precision_ = Precision::f32;
   bool fast_ = false;  // stored in bf16, not in f32 rounded to it
+  int64_t row_ = 0;    // floats from row to row, where B lies by rows
   dnnl_wall::Layout layout_;
   Buffer own_;
   void* data_ = nullptr;

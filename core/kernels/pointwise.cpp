@@ -6,6 +6,7 @@
 #include "core/kernels/loops.h"
 #include "core/kernels/parallel.h"
 #include "core/kernels/pointwise_run.h"
+#include "core/kernels/simd.h"
 
 namespace reel {
 
@@ -165,6 +166,15 @@ void copy_rows(const Array& in, const Array& out) {
   const int inner = shape.rank() - 1;
   const int64_t n = shape[inner];
   const int64_t stride = from_strides[static_cast<size_t>(inner)];
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (shape.rank() == 2 && from_strides[0] == 1 && stride >= shape[0]) {  // the other way round
+      const auto columns = static_cast<size_t>(n);
+      return parallel_for(shape[0], n, [&](int64_t begin, int64_t end) {
+        simd::transpose(out.as<float>() + begin * n, n, in.as<float>() + begin, stride, columns,
+                        static_cast<size_t>(end - begin));
+      });
+    }
+  }
   parallel_for(shape.numel() / n, n, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       int64_t offset = 0, rest = row;

@@ -155,6 +155,84 @@ void RowTimesMatrix(float* out, const float* a, ptrdiff_t step, size_t k, const 
   }
 }
 
+// Rows of the output are written sixteen numbers at a time, while their cache line is there.
+void Transpose(float* out, ptrdiff_t out_row, const float* in, ptrdiff_t in_row, size_t rows,
+               size_t columns) {
+  constexpr size_t kBlock = 16;
+  for (size_t block = 0; block < rows; block += kBlock) {
+    const size_t end = std::min(rows, block + kBlock);
+    size_t quads = block, whole = 0;
+#if HWY_TARGET != HWY_SCALAR  // four by four
+    const hn::FixedTag<float, 4> d;
+    const hn::RepartitionToWide<decltype(d)> wide;
+    quads = block + (end - block) / 4 * 4;
+    whole = columns / 4 * 4;
+    for (size_t j = 0; j < whole; j += 4) {
+      for (size_t i = block; i < quads; i += 4) {
+        const float* from = in + static_cast<ptrdiff_t>(i) * in_row + j;
+        float* to = out + static_cast<ptrdiff_t>(j) * out_row + i;
+        const auto r0 = hn::LoadU(d, from), r1 = hn::LoadU(d, from + in_row);
+        const auto r2 = hn::LoadU(d, from + 2 * in_row), r3 = hn::LoadU(d, from + 3 * in_row);
+        const auto low01 = hn::BitCast(wide, hn::InterleaveLower(d, r0, r1));
+        const auto high01 = hn::BitCast(wide, hn::InterleaveUpper(d, r0, r1));
+        const auto low23 = hn::BitCast(wide, hn::InterleaveLower(d, r2, r3));
+        const auto high23 = hn::BitCast(wide, hn::InterleaveUpper(d, r2, r3));
+        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, low01, low23)), d, to);
+        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, low01, low23)), d, to + out_row);
+        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, high01, high23)), d, to + 2 * out_row);
+        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, high01, high23)), d, to + 3 * out_row);
+      }
+    }
+#endif
+    for (size_t i = block; i < end; ++i) {
+      const float* from = in + static_cast<ptrdiff_t>(i) * in_row;
+      for (size_t j = i < quads ? whole : 0; j < columns; ++j) {
+        out[static_cast<ptrdiff_t>(j) * out_row + static_cast<ptrdiff_t>(i)] = from[j];
+      }
+    }
+  }
+}
+
+// `vectors` vectors of columns from the j-th column on.
+template <size_t vectors>
+HWY_INLINE void padded_columns(float* out, const float* a, size_t k, const float* b, size_t row, size_t n,
+                               size_t j, bool add) {
+  const D d;
+  const size_t lanes = hn::Lanes(d);
+  V sum[vectors];
+  for (V& s : sum) s = hn::Zero(d);
+  const float* from = b + j;
+  for (size_t i = 0; i < k; ++i, from += row) {
+    const V v = hn::Set(d, a[i]);
+    for (size_t c = 0; c < vectors; ++c) sum[c] = hn::MulAdd(v, hn::Load(d, from + c * lanes), sum[c]);
+  }
+  for (size_t c = 0; c < vectors && j < n; ++c, j += lanes) {
+    const size_t count = std::min(lanes, n - j);
+    if (count == lanes) {
+      hn::StoreU(add ? hn::Add(sum[c], hn::LoadU(d, out + j)) : sum[c], d, out + j);
+    } else {
+      store_some(d, add ? hn::Add(sum[c], load_some(d, out + j, count)) : sum[c], out + j, count);
+    }
+  }
+}
+
+void RowTimesPadded(float* out, const float* a, size_t k, const float* b, size_t n, bool add) {
+  const size_t lanes = hn::Lanes(D()), row = (n + 15) / 16 * 16;
+  size_t j = 0;
+  const auto left = [&] { return (n - std::min(j, n) + lanes - 1) / lanes; };
+  for (; left() >= 8; j += 8 * lanes) padded_columns<8>(out, a, k, b, row, n, j, add);
+  switch (left()) {
+    case 7: return padded_columns<7>(out, a, k, b, row, n, j, add);
+    case 6: return padded_columns<6>(out, a, k, b, row, n, j, add);
+    case 5: return padded_columns<5>(out, a, k, b, row, n, j, add);
+    case 4: return padded_columns<4>(out, a, k, b, row, n, j, add);
+    case 3: return padded_columns<3>(out, a, k, b, row, n, j, add);
+    case 2: return padded_columns<2>(out, a, k, b, row, n, j, add);
+    case 1: return padded_columns<1>(out, a, k, b, row, n, j, add);
+    default: return;
+  }
+}
+
 // Four products at a time, whose additions do not wait for each other.
 void RowTimesTransposed(float* out, const float* a, size_t k, const float* b, ptrdiff_t row, size_t n) {
   const D d;
@@ -238,6 +316,8 @@ HWY_EXPORT(Max);
 HWY_EXPORT(AddTo);
 HWY_EXPORT(AddRows);
 HWY_EXPORT(RowTimesMatrix);
+HWY_EXPORT(Transpose);
+HWY_EXPORT(RowTimesPadded);
 HWY_EXPORT(RowTimesTransposed);
 HWY_EXPORT(ExpShifted);
 HWY_EXPORT(ExpTimes);
@@ -256,6 +336,13 @@ void add_rows(float* out, const float* a, ptrdiff_t step, size_t rows, size_t n)
 void row_times_matrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row,
                       size_t n) {
   HWY_DYNAMIC_DISPATCH(RowTimesMatrix)(out, a, step, k, b, row, n);
+}
+void transpose(float* out, ptrdiff_t out_row, const float* in, ptrdiff_t in_row, size_t rows,
+               size_t columns) {
+  HWY_DYNAMIC_DISPATCH(Transpose)(out, out_row, in, in_row, rows, columns);
+}
+void row_times_padded(float* out, const float* a, size_t k, const float* b, size_t n, bool add) {
+  HWY_DYNAMIC_DISPATCH(RowTimesPadded)(out, a, k, b, n, add);
 }
 void row_times_transposed(float* out, const float* a, size_t k, const float* b, ptrdiff_t row, size_t n) {
   HWY_DYNAMIC_DISPATCH(RowTimesTransposed)(out, a, k, b, row, n);

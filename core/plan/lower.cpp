@@ -253,9 +253,12 @@ class Lowering {
     if (w.packed >= 0) return w.value;
     w.packed = static_cast<int32_t>(plan_->packed.size());
     static std::byte elsewhere;
-    plan_->packed.emplace_back(p.k, p.n, p.precision, &elsewhere);
-    const auto floats = static_cast<int64_t>(
-        (PackedMatrix::bytes(p.k, p.n, p.precision) + sizeof(float) - 1) / sizeof(float));
+    const bool one_row = w.rows == 1 && p.precision == Precision::f32;
+    plan_->packed.push_back(one_row ? PackedMatrix::for_one_row(p.k, p.n, &elsewhere)
+                                    : PackedMatrix(p.k, p.n, p.precision, &elsewhere));
+    const size_t bytes =
+        one_row ? PackedMatrix::bytes_for_one_row(p.k, p.n) : PackedMatrix::bytes(p.k, p.n, p.precision);
+    const auto floats = static_cast<int64_t>((bytes + sizeof(float) - 1) / sizeof(float));
     w.value = new_contiguous(DType::f32, {floats}, Home::scratch);
     plan_->products.push_back(p);
     emit({.what = Do::pack, .kernel = static_cast<int32_t>(plan_->products.size() - 1)}, {from}, {w.value});
