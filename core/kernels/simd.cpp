@@ -155,20 +155,19 @@ void RowTimesMatrix(float* out, const float* a, ptrdiff_t step, size_t k, const 
   }
 }
 
-// Rows of the output are written sixteen numbers at a time, while their cache line is there.
+// Sixteen rows of the output at a time: as many cache lines are written bit by bit.
 void Transpose(float* out, ptrdiff_t out_row, const float* in, ptrdiff_t in_row, size_t rows,
                size_t columns) {
+  size_t quad_rows = 0, quad_columns = 0;  // what goes four by four
+#if HWY_TARGET != HWY_SCALAR
   constexpr size_t kBlock = 16;
-  for (size_t block = 0; block < rows; block += kBlock) {
-    const size_t end = std::min(rows, block + kBlock);
-    size_t quads = block, whole = 0;
-#if HWY_TARGET != HWY_SCALAR  // four by four
-    const hn::FixedTag<float, 4> d;
-    const hn::RepartitionToWide<decltype(d)> wide;
-    quads = block + (end - block) / 4 * 4;
-    whole = columns / 4 * 4;
-    for (size_t j = 0; j < whole; j += 4) {
-      for (size_t i = block; i < quads; i += 4) {
+  const hn::FixedTag<float, 4> d;
+  const hn::RepartitionToWide<decltype(d)> wide;
+  quad_rows = rows / 4 * 4;
+  quad_columns = columns / 4 * 4;
+  for (size_t block = 0; block < quad_columns; block += kBlock) {
+    for (size_t i = 0; i < quad_rows; i += 4) {
+      for (size_t j = block; j < std::min(quad_columns, block + kBlock); j += 4) {
         const float* from = in + static_cast<ptrdiff_t>(i) * in_row + j;
         float* to = out + static_cast<ptrdiff_t>(j) * out_row + i;
         const auto r0 = hn::LoadU(d, from), r1 = hn::LoadU(d, from + in_row);
@@ -183,12 +182,12 @@ void Transpose(float* out, ptrdiff_t out_row, const float* in, ptrdiff_t in_row,
         hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, high01, high23)), d, to + 3 * out_row);
       }
     }
+  }
 #endif
-    for (size_t i = block; i < end; ++i) {
-      const float* from = in + static_cast<ptrdiff_t>(i) * in_row;
-      for (size_t j = i < quads ? whole : 0; j < columns; ++j) {
-        out[static_cast<ptrdiff_t>(j) * out_row + static_cast<ptrdiff_t>(i)] = from[j];
-      }
+  for (size_t i = 0; i < rows; ++i) {
+    const float* from = in + static_cast<ptrdiff_t>(i) * in_row;
+    for (size_t j = i < quad_rows ? quad_columns : 0; j < columns; ++j) {
+      out[static_cast<ptrdiff_t>(j) * out_row + static_cast<ptrdiff_t>(i)] = from[j];
     }
   }
 }
