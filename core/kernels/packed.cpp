@@ -66,8 +66,8 @@ PackedMatrix::PackedMatrix(int64_t k, int64_t n, Precision precision, void* memo
   data_ = own_.data();
 }
 
-size_t PackedMatrix::bytes_for_one_row(int64_t k, int64_t n) {
-  return static_cast<size_t>(k * padded(n)) * sizeof(float);
+size_t PackedMatrix::size() const {
+  return row_ > 0 ? static_cast<size_t>(k_ * row_) * sizeof(float) : layout_.bytes;
 }
 
 PackedMatrix PackedMatrix::for_one_row(int64_t k, int64_t n, void* memory) {
@@ -75,7 +75,7 @@ PackedMatrix PackedMatrix::for_one_row(int64_t k, int64_t n, void* memory) {
   made.k_ = k;
   made.n_ = n;
   made.row_ = padded(n);
-  if (!memory) made.own_ = Buffer(bytes_for_one_row(k, n));
+  if (!memory) made.own_ = Buffer(made.size());
   made.data_ = memory ? memory : made.own_.data();
   return made;
 }

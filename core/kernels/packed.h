@@ -19,7 +19,6 @@ class PackedMatrix {
 
   // For products with one row: B's rows begin at multiples of 64 bytes, in f32.
   static PackedMatrix for_one_row(int64_t k, int64_t n, void* memory = nullptr);
-  static size_t bytes_for_one_row(int64_t k, int64_t n);
 
   // Lies there from now on; what was packed elsewhere is not.
   void move_to(void* memory) { data_ = memory; }
@@ -27,6 +26,7 @@ class PackedMatrix {
   // Takes B, or its transpose by strides, over: at first, and again when it has changed. Allocates nothing.
   void pack(Matrix<const float> b);
 
+  size_t size() const;  // bytes
   int64_t k() const { return k_; }
   int64_t n() const { return n_; }
   Precision precision() const { return precision_; }

@@ -196,9 +196,28 @@ class Lowering {
     call(k, graph_.id_of(k), false);
   }
 
+  // What a second join wants of a kernel's result, the kernel writes there as well.
   void fused(int32_t number) {
-    const Fused& kernel = graph_.kernels[static_cast<size_t>(number)];
-    emit({.what = Do::fused, .kernel = number}, kernel.in, kernel.out);
+    Fused& kernel = plan_->kernels[static_cast<size_t>(number)];
+    std::vector<Id> out = kernel.out;
+    for (size_t k = 0; k < kernel.out.size(); ++k) {
+      std::erase_if(waiting_[graph_.node_of(kernel.out[k])], [&](const Sum& sum) {
+        const GraphNode& join = graph_.nodes[sum.node];
+        const Place place = place_of(graph_.list_of(join), sum.part);
+        if (!tiled_[sum.node] || graph_.in(join)[sum.part] != kernel.out[k] || !passes().place) return false;
+        open(sum, place);
+        const PlannedValue whole = value(graph_.id_of(sum.node));
+        PlannedValue part = value(kernel.out[k]);
+        part.strides = whole.strides;
+        part.root = whole.root;
+        part.offset = whole.offset + place.begin * whole.strides[static_cast<size_t>(place.axis)] *
+                                         static_cast<int64_t>(size_of(part.dtype));
+        out.push_back(new_value(part));
+        kernel.program.outputs.push_back(kernel.program.outputs[k]);
+        return true;
+      });
+    }
+    emit({.what = Do::fused, .kernel = number}, kernel.in, out);
   }
 
   // ---- Products ----
@@ -256,9 +275,7 @@ class Lowering {
     const bool one_row = w.rows == 1 && p.precision == Precision::f32;
     plan_->packed.push_back(one_row ? PackedMatrix::for_one_row(p.k, p.n, &elsewhere)
                                     : PackedMatrix(p.k, p.n, p.precision, &elsewhere));
-    const size_t bytes =
-        one_row ? PackedMatrix::bytes_for_one_row(p.k, p.n) : PackedMatrix::bytes(p.k, p.n, p.precision);
-    const auto floats = static_cast<int64_t>((bytes + sizeof(float) - 1) / sizeof(float));
+    const auto floats = static_cast<int64_t>((plan_->packed.back().size() + 3) / sizeof(float));
     w.value = new_contiguous(DType::f32, {floats}, Home::scratch);
     plan_->products.push_back(p);
     emit({.what = Do::pack, .kernel = static_cast<int32_t>(plan_->products.size() - 1)}, {from}, {w.value});
@@ -277,10 +294,8 @@ class Lowering {
   }
 
   bool concat_in_place(const GraphNode& n) const {
-    for (uint32_t p = 0; p < n.inputs; ++p) {
-      if (layout_.placed[n.first_in + p]) return true;
-    }
-    return false;
+    const auto first = layout_.placed.begin() + n.first_in, last = first + n.inputs;
+    return std::find(first, last, true) != last;
   }
 
   // The parts that do not lie at their places yet.
@@ -340,13 +355,11 @@ class Lowering {
   void keep_results() {
     std::vector<int64_t> kept(plan_->roots.size(), 0);
     std::vector<bool> counted(plan_->values.size(), false);
-    const auto bytes = [&](const PlannedValue& v) {
-      return v.shape.numel() * static_cast<int64_t>(size_of(v.dtype));
-    };
     for (const Result& r : graph_.results) {
       if (counted[static_cast<size_t>(r.id)]) continue;
       counted[static_cast<size_t>(r.id)] = true;
-      kept[static_cast<size_t>(value(r.id).root)] += bytes(value(r.id));
+      const PlannedValue& v = value(r.id);
+      kept[static_cast<size_t>(v.root)] += v.shape.numel() * static_cast<int64_t>(size_of(v.dtype));
     }
     std::vector<Id> copy_of(plan_->values.size(), -1);
     for (Result r : graph_.results) {
