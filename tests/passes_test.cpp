@@ -493,6 +493,31 @@ TEST_CASE("place: parts lie where their join wants them; where two joins disagre
   set_plan_passes("");
 }
 
+TEST_CASE("place: what two sums want of one kernel's result, the kernel writes twice") {
+  const auto leaf = [](double first) {
+    std::vector<float> values(6 * 8);
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = static_cast<float>(first + 0.01 * static_cast<double>(i));
+    return Tensor::from(values, {6, 8}).requires_grad_();
+  };
+  Tensor u = leaf(-0.2), v = leaf(0.1);
+  const auto gradients = [&] {  // both hold that of u1 + v1
+    const auto [u1, u2] = split<2>(u);
+    const auto [v1, v2] = split<2>(v);
+    return grad({sum(tanh(u1 + v1) * sigmoid(u2 * v2))}, {u, v});
+  };
+  Tensors got = gradients();
+  CHECK(copies(*plan::make_plan(pending())) == 0);
+  const std::vector<float> du = got[0].to_vector<float>(), dv = got[1].to_vector<float>();
+  set_plan_passes("-place");
+  got = gradients();
+  CHECK(copies(*plan::make_plan(pending())) > 0);
+  CHECK(got[0].to_vector<float>() == du);
+  CHECK(got[1].to_vector<float>() == dv);
+  CHECK(du != dv);
+  set_plan_passes("");
+}
+
 // ---- What was wrong once ----
 
 TEST_CASE("passes: a view of a join that is a stretch of a leaf sees the leaf's values") {
