@@ -122,13 +122,17 @@ std::shared_ptr<const Plan> find_plan(Pending& pending, bool rewritten) {
 }
 void plan_found(const Plan& plan) { cache.found(plan); }
 
-// Nodes forget their inputs, unless a gradient may still be asked for.
+// Nodes forget their inputs, unless a gradient may still be asked for. All are held until it is their turn: so
+// memory is walked through from end to end, where a node that dies with its last reader would lie anywhere.
 void release_history(Tape& tape, const Pending& now) {
+  for (Node* n : now.nodes) Tape::retain(n);
   for (size_t k = now.nodes.size(); k-- > 0;) {
-    if (!now.stays[k]) continue;  // freed already, by the last that read it
     Node* n = now.nodes[k];
-    if (now.passed[k]) n->released = true;
-    if (!n->requires_grad || n->released) tape.drop_inputs(n);
+    if (now.stays[k]) {
+      if (now.passed[k]) n->released = true;
+      if (!n->requires_grad || n->released) tape.drop_inputs(n);
+    }
+    Tape::release(n);
   }
 }
 
