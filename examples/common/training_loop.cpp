@@ -13,6 +13,12 @@ namespace reel::examples {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
 long steps_of(const CommonFlags& common, const LoopOptions& options) {
   if (common.steps > 0) return common.steps;
   return common.epochs > 0 ? common.epochs * options.steps_per_epoch : 0;
@@ -43,25 +49,32 @@ TrainingLoop::TrainingLoop(const std::string& name, const CommonFlags& common, n
 bool TrainingLoop::run(const std::function<Step(long)>& step) {
   Progress progress(total_, options_.unit, common_.log_every, options_.minutes);
   const auto over = [&] { return (total_ > 0 && step_ >= total_) || progress.out_of_time(); };
+  Clock::time_point saved = Clock::now();
   while (!over() && !interrupted()) {
-    const auto begin = std::chrono::steady_clock::now();
+    const auto begin = Clock::now();
     const std::clock_t cpu_begin = std::clock();
     const Step now = step(step_);
     update(now);
     cpu_clock_.add(static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC);
-    clock_.add(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    clock_.add(seconds_since(begin));
     progress.update(step_, loss_, now.units);
-    if (every_ > 0 && step_ % every_ == 0 && !over()) {
+    const bool between = every_ > 0 && step_ % every_ == 0 && !over();
+    if (between) {
       progress.hide();
       between_();
+    }
+    if (between || seconds_since(saved) >= options_.save_every) {
       checkpoint();
+      saved = Clock::now();
     }
   }
   progress.finish();
   speed_ = progress.speed();
   const std::string path = checkpoint();
   if (!interrupted()) return true;
-  say_err("{}: stopped after step {}; go on with --resume {}\n", name_, step_, path);
+  const std::string task =
+      common_.task.empty() ? "" : fmt::format("--task {} --out {} ", common_.task, common_.out);
+  say_err("{}: stopped after step {}; go on with {}--resume {}\n", name_, step_, task, path);
   return false;
 }
 
