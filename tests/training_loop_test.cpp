@@ -58,7 +58,9 @@ TEST_CASE("a run equals one that was killed and resumed, to the bit") {
     CHECK(rest.first == 10);
     CHECK(rest.seen == 1);
     CHECK(rest.weights == whole.weights);
-    CHECK(scratch::get(folder / "part/metrics.jsonl") == scratch::get(folder / "whole/metrics.jsonl"));
+    for (const char* file : {"/metrics.jsonl", "/loss.svg"}) {
+      CHECK(scratch::get(folder / "part" + file) == scratch::get(folder / "whole" + file));
+    }
   }
   const std::string metrics = scratch::get(folder / "whole/metrics.jsonl");
   CHECK(std::ranges::count(metrics, '\n') == 10);

@@ -43,6 +43,7 @@ TrainingLoop::TrainingLoop(const std::string& name, const CommonFlags& common, n
   step_ = from.whole("step");
   loss_ = from.number("loss");
   if (options_.restore) options_.restore(from);
+  restore_curves(from);
   metrics_.keep_through(step_);
 }
 
@@ -112,6 +113,29 @@ void TrainingLoop::add_to_curve(const std::string& name, double value) {
   curve->y.push_back(value);
 }
 
+// As tensors "curve.0000.NAME" [x and y, points], in the order of the picture's colours.
+void TrainingLoop::keep_curves(Checkpoint& checkpoint) const {
+  for (size_t k = 0; k < curves_.size(); ++k) {
+    std::vector<double> points = curves_[k].x;
+    points.insert(points.end(), curves_[k].y.begin(), curves_[k].y.end());
+    checkpoint.tensors.emplace_back(fmt::format("curve.{:04}.{}", k, curves_[k].name),
+                                    Tensor::from(points, {2, static_cast<int64_t>(curves_[k].x.size())}));
+  }
+}
+
+void TrainingLoop::restore_curves(const Checkpoint& checkpoint) {
+  const size_t prefix = std::string("curve.0000.").size();
+  for (const auto& [name, points] : checkpoint.tensors) {
+    if (!name.starts_with("curve.") || name.size() < prefix) continue;
+    if (points.shape().rank() != 2 || points.size(0) != 2) {
+      fail("{}: '{}' has shape {}: want [2, points]", checkpoint.path, name, points.shape());
+    }
+    const std::vector<double> values = points.to_vector<double>();
+    const auto middle = values.begin() + points.size(1);
+    curves_.push_back({name.substr(prefix), {values.begin(), middle}, {middle, values.end()}});
+  }
+}
+
 void TrainingLoop::every(long steps, std::function<void()> between) {
   every_ = steps;
   between_ = std::move(between);
@@ -122,6 +146,7 @@ std::string TrainingLoop::checkpoint() {
   extra.text["step"] = std::to_string(step_);
   extra.text["loss"] = fmt::format("{}", loss_);
   if (options_.keep) options_.keep(extra);
+  keep_curves(extra);
   const std::string path = common_.out + "/checkpoint.safetensors";
   save_checkpoint(path, model_, *optimizer_, extra);
   return path;

@@ -76,6 +76,8 @@ class TrainingLoop {
 
  private:
   void update(const Step& step);
+  void keep_curves(Checkpoint& checkpoint) const;
+  void restore_curves(const Checkpoint& checkpoint);
 
   std::string name_;
   CommonFlags common_;
