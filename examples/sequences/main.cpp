@@ -219,7 +219,7 @@ bool delay(const Settings& s, Results& results) {
   const NoGrad no_grad;
   const std::vector<Tensor> each = losses(coins({3 * s.delay, 256, 1}));
   for (size_t k = 0; k < each.size(); ++k) {
-    say("delay: {} errs by {:.4f}\n", echoes.all[k].name, each[k].item());
+    say("delay: {} errs by {:.2g}\n", echoes.all[k].name, each[k].item());
     results.emplace_back(echoes.all[k].name + "_mse", each[k].item());
   }
   say("\n");
