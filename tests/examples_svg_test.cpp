@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -80,8 +81,26 @@ TEST_CASE("svg: line charts of any data hold no NaN and break at gaps") {
         }) == "[line_chart] series \"loss\" has 2 x and 1 y; want as many.");
 }
 
+TEST_CASE("svg: series that share a colour are told apart by broken lines") {
+  const Series plain{"a", {1, 2}, {1, 2}}, expected{"b", {1, 2}, {2, 3}, true};
+  const auto pens = [](const std::string& svg) {  // of the curves, which come after the legend's marks
+    std::vector<std::string> all;
+    for (std::size_t at = 0; (at = svg.find("<path", at)) != svg.npos; ++at) {
+      const std::string path = svg.substr(at, svg.find("/>", at) - at);
+      all.push_back(path.substr(path.find("stroke=") + 8, 7));
+      if (path.find("dasharray") != path.npos) all.back() += " dashed";
+    }
+    return std::vector<std::string>(all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2), all.end());
+  };
+  CHECK(pens(line_chart({.series = {plain, expected, plain}})) ==
+        std::vector<std::string>{"#0072b2", "#0072b2 dashed", "#d55e00"});
+  const auto many = pens(line_chart({.series = std::vector<Series>(14, plain)}));
+  REQUIRE(many.size() == 14);
+  CHECK(std::set<std::string>(many.begin(), many.end()).size() == 14);
+}
+
 TEST_CASE("svg: a long curve stays small and keeps its spikes") {
-  Series series{"s", {}, {}};
+  Series series{"", {}, {}};
   for (int i = 0; i < 1'000'000; ++i) {
     series.x.push_back(i);
     series.y.push_back(i == 777'777 ? 100 : 1);
@@ -125,6 +144,9 @@ TEST_CASE("svg: heat maps") {
   CHECK(svg.find("nan") == svg.npos);
   CHECK(heat_map({.title = "t"}).find("no data") != std::string::npos);
   CHECK(heat_map({.rows = {"a"}, .columns = {"b"}, .values = {1e308}}).find("nan") == std::string::npos);
+  const std::string wide = "a title that is much wider than its only cell";
+  CHECK(heat_map({.title = wide, .rows = {"a"}, .columns = {"b"}, .values = {1}}).find("…") ==
+        std::string::npos);
   const std::vector<std::string> many(1000, "w");
   CHECK(heat_map({.rows = many, .columns = many, .values = std::vector<double>(1'000'000, 0.5)}).size() <
         2'000'000);

@@ -21,7 +21,7 @@ namespace {
 struct Run {
   nn::Linear model{{}, 3, 2};
   CommonFlags common;
-  long seen = 0;
+  long first = -1, seen = 0;  // its first step, and how often something was done between steps
   std::vector<double> weights;
 
   // Ends by an exception at step `killed`, if any.
@@ -33,6 +33,7 @@ struct Run {
     common = {.out = out, .steps = steps, .lr = 0.1, .log_every = 2, .resume = resume};
     TrainingLoop loop("test", common, model, options);
     loop.every(5, [&] { ++seen; });
+    first = loop.step();
     const bool done = loop.run([&](long step) {
       if (step == killed) fail("killed");
       const Tensor x = normal({4, 3});
@@ -54,15 +55,28 @@ TEST_CASE("a run equals one that was killed and resumed, to the bit") {
     CHECK(whole.seen == 3);
     CHECK(message_of([&] { Run(folder / "part", 20, "", options, 12); }) == "killed");
     const Run rest(folder / "part", 20, folder / "part/checkpoint.safetensors", options);
-    CHECK(rest.seen == 1);  // it went on after step 10
+    CHECK(rest.first == 10);
+    CHECK(rest.seen == 1);
     CHECK(rest.weights == whole.weights);
-    CHECK(scratch::get(folder / "part/metrics.jsonl") == scratch::get(folder / "whole/metrics.jsonl"));
+    for (const char* file : {"/metrics.jsonl", "/loss.svg"}) {
+      CHECK(scratch::get(folder / "part" + file) == scratch::get(folder / "whole" + file));
+    }
   }
   const std::string metrics = scratch::get(folder / "whole/metrics.jsonl");
   CHECK(std::ranges::count(metrics, '\n') == 10);
   CHECK(metrics == Contains("{\"step\":2,\"loss\":"));
   CHECK(std::filesystem::exists(folder / "whole/model.safetensors"));
   CHECK(scratch::get(folder / "whole/loss.svg") == Contains("<svg"));
+}
+
+TEST_CASE("checkpoints come by the clock too, and change nothing") {
+  const scratch::Folder folder;
+  const Run whole(folder / "whole", 9);
+  const LoopOptions often{.save_every = 0};
+  CHECK(message_of([&] { Run(folder / "part", 9, "", often, 4); }) == "killed");
+  const Run rest(folder / "part", 9, folder / "part/checkpoint.safetensors", often);
+  CHECK(rest.first == 4);
+  CHECK(rest.weights == whole.weights);
 }
 
 TEST_CASE("a checkpoint of other flags, a loss that is no number: refused with a sentence") {

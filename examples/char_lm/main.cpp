@@ -2,6 +2,7 @@
 // Subject: Language models
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "examples/char_lm/model.h"
@@ -17,12 +18,22 @@ namespace reel::examples {
 
 namespace {
 
-// A text that every Debian machine has, or the project's own.
+// The licences that every Debian machine has, or the project's own text.
 std::string default_text() {
-  for (const char* path : {"/usr/share/common-licenses/GPL-3", REEL_SOURCE_DIR "/README.md"}) {
-    if (std::filesystem::exists(path)) return path;
+  std::vector<std::string> paths;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator("/usr/share/common-licenses", none)) {
+    if (entry.is_regular_file() && !entry.is_symlink()) paths.push_back(entry.path());
   }
-  fail("no text to learn: want --data FILE");
+  std::ranges::sort(paths);
+  std::string text;
+  for (const std::string& path : paths) text += read_text(path);
+  return text.empty() ? read_text(REEL_SOURCE_DIR "/README.md") : text;
+}
+
+std::string first_letter(std::string_view text) {  // that is no blank, if there is one
+  const size_t at = text.find_first_not_of(" \t\r\n");
+  return std::string(utf8_first(text.substr(at == text.npos ? 0 : at)));
 }
 
 // What a sample begins with.
@@ -55,7 +66,7 @@ class Training {
         characters_(text),
         ids_(characters_.encode(text, path)),
         checksum_(text_checksum(text)),
-        prompt_(prompt_of(s, characters_, characters_[ids_[0]])),
+        prompt_(prompt_of(s, characters_, first_letter(text))),
         train_at_(static_cast<size_t>(static_cast<double>(ids_.size()) * (1 - s.valid) + 1e-9)),
         streams_({ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(train_at_)}, s.common.batch, s.seq,
                  path),
@@ -263,9 +274,10 @@ int generate(const Settings& s) {
 template <class Layers>
 int run_with(const Settings& s) {
   if (s.generate > 0) return generate<Layers>(s);
-  if (s.common.data.empty()) hello<Layers>(s);
-  const std::string path = s.common.data.empty() ? default_text() : s.common.data[0];
-  const std::string text = read_text(path);
+  const bool own = !s.common.data.empty();
+  if (!own) hello<Layers>(s);
+  const std::string path = own ? s.common.data[0] : "the default text";
+  const std::string text = own ? read_text(path) : default_text();
   check_utf8(text, path);
   return Training<Layers>(s, path, text).run();
 }

@@ -11,10 +11,11 @@ class BestWeights {
  public:
   explicit BestWeights(nn::Module& model) : model_(model) {}
 
-  void offer(double score) {  // of the model as it is; higher is better
-    if (score <= score_) return;
+  bool offer(double score) {  // of the model as it is; higher is better. Is it the best one yet?
+    if (!(score > score_)) return false;
     score_ = score;
     weights_ = copies(model_.state_dict());
+    return true;
   }
   void take() {  // back into the model
     if (!weights_.empty()) model_.load_state_dict(weights_);

@@ -119,7 +119,8 @@ void Flags::whole(const std::string& flag, long& value, const std::string& help,
 
 void Flags::number(const std::string& flag, double& value, const std::string& help, double least,
                    double most) {
-  declare(*app_, flag, "X", fmt::format("{}", value), help, [=, &value](const std::string& text) {
+  const std::string preset = value == unlimited ? "" : fmt::format("{}", value);
+  declare(*app_, flag, "X", preset, help, [=, &value](const std::string& text) {
     value = parsed_within<double>(flag, "a number", text, least, most);
   });
 }

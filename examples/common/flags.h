@@ -17,7 +17,8 @@ class App;
 
 namespace reel::examples {
 
-// For steps and epochs: the flag is there, and bounds nothing unless given.
+// The flag is there, and says nothing unless given: steps and epochs then bound nothing, other numbers are
+// those of the task.
 inline constexpr long unlimited = -1;
 
 // An example sets the defaults of what it has: CommonFlags common{.steps = 3000, .batch = 32, .lr = 2e-3}.
@@ -36,6 +37,7 @@ struct CommonFlags {
   std::string dtype = "f32";
   long log_every = 0;
   std::string load = {}, save = {}, resume = {};
+  std::string task = {};  // no flag: the one being learnt, where a program learns several in turn
 };
 
 // What only shows after the flags were read, as one that wants another: ends the program with status 2.

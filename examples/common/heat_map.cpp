@@ -181,8 +181,11 @@ std::string heat_map(const HeatMap& map) {
   const double foot = at.top + std::max(tall + 24, labels_end);
   const double bar = at.left + wide + 44;
 
-  SvgCanvas canvas(bar + 86, foot + 34, map.title);
-  canvas.text(at.left, 32, fitted(map.title, 17, bar + 70 - at.left),
+  const double title_end = std::min(at.left + text_width(map.title, 17), 700.0);
+  const double width = std::max(bar + 86, title_end + 16);
+
+  SvgCanvas canvas(width, foot + 34, map.title);
+  canvas.text(at.left, 32, fitted(map.title, 17, width - 16 - at.left),
               {.size = 17, .colour = ink::title, .anchor = "start", .bold = true});
   const Range range = range_of(map, cells);
   draw_cells(canvas, cells, range, at);

@@ -19,6 +19,26 @@ constexpr std::array<const char*, 7> palette = {"#0072b2", "#d55e00", "#009e73",
 constexpr double width = 760, height = 440, right = width - 28, bottom = height - 62;
 constexpr std::size_t most_points = 1600;  // about two a pixel; more only makes the file large
 
+struct Pen {
+  const char* colour;
+  bool dashed;
+};
+
+// A colour for each series, and when these are used up they come again in broken lines.
+std::vector<Pen> pens_of(const std::vector<Series>& all) {
+  std::vector<Pen> pens;
+  std::size_t used = 0;
+  for (const Series& series : all) {
+    if (series.dashed && !pens.empty()) {
+      pens.push_back({pens.back().colour, true});
+    } else {
+      pens.push_back({palette[used % palette.size()], used / palette.size() % 2 == 1});
+      ++used;
+    }
+  }
+  return pens;
+}
+
 struct Point {
   double x, y;
 };
@@ -73,25 +93,26 @@ std::vector<std::vector<Point>> means(const Series& series, const Frame& frame, 
   return result;
 }
 
-void draw_stretches(SvgCanvas& canvas, const std::vector<std::vector<Point>>& all, const char* colour,
+void draw_stretches(SvgCanvas& canvas, const std::vector<std::vector<Point>>& all, const Pen& pen,
                     double line_width, double opacity) {
   for (const std::vector<Point>& stretch : all) {
-    if (stretch.size() == 1) canvas.circle(stretch[0].x, stretch[0].y, 1.5 * line_width, colour);
+    if (stretch.size() == 1) canvas.circle(stretch[0].x, stretch[0].y, 1.5 * line_width, pen.colour);
     if (stretch.size() < 2) continue;
     std::string path;
     for (const Point& p : stretch) path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", p.x, p.y);
     canvas.raw(fmt::format(R"(<path d="{}" fill="none" stroke="{}" stroke-width="{}" stroke-opacity="{}")"
-                           R"( stroke-linejoin="round" stroke-linecap="round"/>)"
+                           R"({} stroke-linejoin="round"/>)"
                            "\n",
-                           path, colour, line_width, opacity));
+                           path, pen.colour, line_width, opacity,
+                           pen.dashed ? R"( stroke-dasharray="5 4")" : R"( stroke-linecap="round")"));
   }
 }
 
 // A long curve is drawn pale, its mean over it.
-void draw_curve(SvgCanvas& canvas, const Series& series, const Frame& frame, const char* colour) {
+void draw_curve(SvgCanvas& canvas, const Series& series, const Frame& frame, const Pen& pen) {
   const bool is_long = series.x.size() >= 400;
-  draw_stretches(canvas, stretches(series, frame), colour, is_long ? 1 : 2, is_long ? 0.3 : 1);
-  if (is_long) draw_stretches(canvas, means(series, frame, 120), colour, 2, 1);
+  if (is_long) draw_stretches(canvas, stretches(series, frame), {pen.colour, false}, 1, 0.3);
+  draw_stretches(canvas, is_long ? means(series, frame, 120) : stretches(series, frame), pen, 2, 1);
 }
 
 void draw_axes(SvgCanvas& canvas, const LineChart& chart, const Frame& frame,
@@ -114,7 +135,8 @@ void draw_axes(SvgCanvas& canvas, const LineChart& chart, const Frame& frame,
 }
 
 // Names in rows under the title; returns the y where the last row ends.
-double draw_legend(SvgCanvas& canvas, const std::vector<Series>& all, double left, double y) {
+double draw_legend(SvgCanvas& canvas, const std::vector<Series>& all, const std::vector<Pen>& pens,
+                   double left, double y) {
   constexpr double mark = 18, gap = 22;
   double x = left;
   bool any = false;
@@ -123,7 +145,7 @@ double draw_legend(SvgCanvas& canvas, const std::vector<Series>& all, double lef
     const std::string name = fitted(all[i].name, 12, 260);
     const double needed = mark + 6 + text_width(name, 12);
     if (x > left && x + needed > right) x = left, y += 18;
-    canvas.line(x, y - 4, x + mark, y - 4, palette[i % palette.size()], 2.5);
+    draw_stretches(canvas, {{{x, y - 4}, {x + mark, y - 4}}}, pens[i], 2.5, 1);
     canvas.text(x + mark + 6, y, name, {.colour = ink::title, .anchor = "start"});
     x += needed + gap;
     any = true;
@@ -157,11 +179,12 @@ std::string line_chart(const LineChart& chart) {
 
   canvas.text(frame.left, 32, fitted(chart.title, 17, right - frame.left),
               {.size = 17, .colour = ink::title, .anchor = "start", .bold = true});
-  frame.top = draw_legend(canvas, chart.series, frame.left, 56) + 18;
+  const std::vector<Pen> pens = pens_of(chart.series);
+  frame.top = draw_legend(canvas, chart.series, pens, frame.left, 56) + 18;
   frame.top = std::min(frame.top, bottom - 80);  // dozens of series: the plot keeps some room
   draw_axes(canvas, chart, frame, y_ticks);
   for (std::size_t i = 0; i < chart.series.size(); ++i) {
-    draw_curve(canvas, chart.series[i], frame, palette[i % palette.size()]);
+    draw_curve(canvas, chart.series[i], frame, pens[i]);
   }
   if (frame.x.empty() || frame.y.empty()) {
     canvas.text((frame.left + right) / 2, (frame.top + bottom) / 2, "no data",

@@ -10,6 +10,7 @@ namespace reel::examples {
 struct Series {
   std::string name;
   std::vector<double> x, y;  // equally long; NaN and infinities leave a gap
+  bool dashed = false;       // in the colour of the series before it: what that is expected to be
 };
 
 struct LineChart {

@@ -13,6 +13,12 @@ namespace reel::examples {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
 long steps_of(const CommonFlags& common, const LoopOptions& options) {
   if (common.steps > 0) return common.steps;
   return common.epochs > 0 ? common.epochs * options.steps_per_epoch : 0;
@@ -37,31 +43,39 @@ TrainingLoop::TrainingLoop(const std::string& name, const CommonFlags& common, n
   step_ = from.whole("step");
   loss_ = from.number("loss");
   if (options_.restore) options_.restore(from);
+  restore_curves(from);
   metrics_.keep_through(step_);
 }
 
 bool TrainingLoop::run(const std::function<Step(long)>& step) {
   Progress progress(total_, options_.unit, common_.log_every, options_.minutes);
   const auto over = [&] { return (total_ > 0 && step_ >= total_) || progress.out_of_time(); };
+  Clock::time_point saved = Clock::now();
   while (!over() && !interrupted()) {
-    const auto begin = std::chrono::steady_clock::now();
+    const auto begin = Clock::now();
     const std::clock_t cpu_begin = std::clock();
     const Step now = step(step_);
     update(now);
     cpu_clock_.add(static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC);
-    clock_.add(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    clock_.add(seconds_since(begin));
     progress.update(step_, loss_, now.units);
-    if (every_ > 0 && step_ % every_ == 0 && !over()) {
+    const bool between = every_ > 0 && step_ % every_ == 0 && !over();
+    if (between) {
       progress.hide();
       between_();
+    }
+    if (between || seconds_since(saved) >= options_.save_every) {
       checkpoint();
+      saved = Clock::now();
     }
   }
   progress.finish();
   speed_ = progress.speed();
   const std::string path = checkpoint();
   if (!interrupted()) return true;
-  say_err("{}: stopped after step {}; go on with --resume {}\n", name_, step_, path);
+  const std::string task =
+      common_.task.empty() ? "" : fmt::format("--task {} --out {} ", common_.task, common_.out);
+  say_err("{}: stopped after step {}; go on with {}--resume {}\n", name_, step_, task, path);
   return false;
 }
 
@@ -99,6 +113,29 @@ void TrainingLoop::add_to_curve(const std::string& name, double value) {
   curve->y.push_back(value);
 }
 
+// As tensors "curve.0000.NAME" [x and y, points], in the order of the picture's colours.
+void TrainingLoop::keep_curves(Checkpoint& checkpoint) const {
+  for (size_t k = 0; k < curves_.size(); ++k) {
+    std::vector<double> points = curves_[k].x;
+    points.insert(points.end(), curves_[k].y.begin(), curves_[k].y.end());
+    checkpoint.tensors.emplace_back(fmt::format("curve.{:04}.{}", k, curves_[k].name),
+                                    Tensor::from(points, {2, static_cast<int64_t>(curves_[k].x.size())}));
+  }
+}
+
+void TrainingLoop::restore_curves(const Checkpoint& checkpoint) {
+  const size_t prefix = std::string("curve.0000.").size();
+  for (const auto& [name, points] : checkpoint.tensors) {
+    if (!name.starts_with("curve.") || name.size() < prefix) continue;
+    if (points.shape().rank() != 2 || points.size(0) != 2) {
+      fail("{}: '{}' has shape {}: want [2, points]", checkpoint.path, name, points.shape());
+    }
+    const std::vector<double> values = points.to_vector<double>();
+    const auto middle = values.begin() + points.size(1);
+    curves_.push_back({name.substr(prefix), {values.begin(), middle}, {middle, values.end()}});
+  }
+}
+
 void TrainingLoop::every(long steps, std::function<void()> between) {
   every_ = steps;
   between_ = std::move(between);
@@ -109,6 +146,7 @@ std::string TrainingLoop::checkpoint() {
   extra.text["step"] = std::to_string(step_);
   extra.text["loss"] = fmt::format("{}", loss_);
   if (options_.keep) options_.keep(extra);
+  keep_curves(extra);
   const std::string path = common_.out + "/checkpoint.safetensors";
   save_checkpoint(path, model_, *optimizer_, extra);
   return path;

@@ -27,6 +27,7 @@ struct LoopOptions {
   bool decay = false;        // the learning rate falls linearly to 0 over the run
   long steps_per_epoch = 0;  // for --epochs and pass_seconds()
   double minutes = 0;        // 0: no limit
+  double save_every = 20;    // seconds between checkpoints
   std::string unit = "sequences/s";
   std::string title = "Training: loss", y_label = "loss", curve = "";  // of the picture
   bool log_y = false;
@@ -49,13 +50,13 @@ class TrainingLoop {
     NamedTensors parts = {};  // that it is the sum of: for metrics.jsonl, and as the picture's curves
   };
   // Calls `step` with 0, 1, 2, .. (or from where the resumed run stopped) until the steps, epochs or minutes
-  // are over, and saves a checkpoint. False after Ctrl-C, and then says where; the program is to end with
-  // interrupted_status.
+  // are over. Saves checkpoints on the way and a last one. False after Ctrl-C, and then says where; the
+  // program is to end with interrupted_status.
   bool run(const std::function<Step(long)>& step);
   static constexpr int interrupted_status = 130;
 
-  // Every so many steps, and not after the last one; the progress bar is hidden meanwhile. Saves a
-  // checkpoint.
+  // Every so many steps, and not after the last one; the progress bar is hidden meanwhile. A checkpoint
+  // follows.
   void every(long steps, std::function<void()> between);
   void add_to_curve(const std::string& name, double value);  // of the picture, at this step
 
@@ -75,6 +76,8 @@ class TrainingLoop {
 
  private:
   void update(const Step& step);
+  void keep_curves(Checkpoint& checkpoint) const;
+  void restore_curves(const Checkpoint& checkpoint);
 
   std::string name_;
   CommonFlags common_;

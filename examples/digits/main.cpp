@@ -28,7 +28,7 @@ struct Settings {
   // Each task has its own folder when all are learnt, and what it needs unless flags say otherwise.
   CommonFlags of(const std::string& name, long steps, long hidden) const {
     CommonFlags own = common;
-    if (task == "all") own.out += "/" + name;
+    if (task == "all") own.out += "/" + name, own.task = name;
     if (own.steps == unlimited) own.steps = steps;
     if (own.hidden == unlimited) own.hidden = hidden;
     return own;

@@ -31,7 +31,7 @@ struct Settings {
   }
   CommonFlags of(const std::string& name, long steps, long hidden) const {
     CommonFlags own = common;
-    if (task == "all") own.out += "/" + name;
+    if (task == "all") own.out += "/" + name, own.task = name;
     if (own.steps == unlimited) own.steps = steps;
     own.hidden = std::min(own.hidden, hidden);
     return own;

@@ -36,7 +36,7 @@ struct Settings {
   }
   CommonFlags of(const std::string& name, long epochs, long hidden) const {
     CommonFlags own = common;
-    if (task == "all") own.out += "/" + name;
+    if (task == "all") own.out += "/" + name, own.task = name;
     if (own.epochs == unlimited) own.epochs = epochs;
     if (own.hidden == unlimited) own.hidden = hidden;
     return own;

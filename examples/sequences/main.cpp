@@ -15,7 +15,7 @@ namespace {
 using Results = std::vector<Field>;
 
 struct Settings {
-  CommonFlags common{.steps = unlimited, .batch = 32, .lr = 0.1, .log_every = 10};
+  CommonFlags common{.steps = unlimited, .batch = 32, .lr = unlimited, .log_every = 10};
   std::string task = "all", cell = "both";
   long delay = 10;
 
@@ -25,15 +25,14 @@ struct Settings {
     flags.choice("--cell", cell, "of the delay", {"both", "rnn", "lstm"});
     flags.whole("--delay", delay, "steps between an input and its echo", 1, 1000);
   }
-  // Each task has its own folder when all are learnt, and as many steps as it needs.
+  // Each task has its own folder when all are learnt, and the steps and the rate that it needs.
   CommonFlags of(const std::string& name, long steps, double lr) const {
     CommonFlags own = common;
-    if (task == "all") own.out += "/" + name;
+    if (task == "all") own.out += "/" + name, own.task = name;
     if (own.steps == unlimited) own.steps = steps;
-    if (!lr_given) own.lr = lr;
+    if (own.lr == unlimited) own.lr = lr;
     return own;
   }
-  bool lr_given = false;
 };
 
 Tensor coins(const Shape& shape) { return 2.0 * bernoulli(shape, 0.5) - 1.0; }  // -1 or 1
@@ -220,7 +219,7 @@ bool delay(const Settings& s, Results& results) {
   const NoGrad no_grad;
   const std::vector<Tensor> each = losses(coins({3 * s.delay, 256, 1}));
   for (size_t k = 0; k < each.size(); ++k) {
-    say("delay: {} errs by {:.4f}\n", echoes.all[k].name, each[k].item());
+    say("delay: {} errs by {:.2g}\n", echoes.all[k].name, each[k].item());
     results.emplace_back(echoes.all[k].name + "_mse", each[k].item());
   }
   say("\n");
@@ -245,8 +244,5 @@ int main(int argc, char** argv) {
   using namespace reel::examples;
   return run_program<Settings>(argc, argv, "sequences",
                                "Learns \"hello\", a product of neighbours, and an echo after a delay.", run,
-                               [](Settings& s, const Flags& flags) {
-                                 s.lr_given = flags.given("--lr");
-                                 want_one_task(s.task, flags);
-                               });
+                               [](Settings& s, const Flags& flags) { want_one_task(s.task, flags); });
 }

@@ -2,8 +2,9 @@
 // Subject: Translation
 #include <fmt/format.h>
 
-#include <cmath>
+#include <cstdlib>
 
+#include "examples/common/best_weights.h"
 #include "examples/common/interrupt.h"
 #include "examples/common/result.h"
 #include "examples/common/training_loop.h"
@@ -65,6 +66,7 @@ class Training {
       : s_(s),
         task_(Task::make(s.task)),
         model_(sizes_of(s, task_)),
+        best_(model_),
         judge_(task_, model_),
         per_epoch_(static_cast<long>(plan_batches(task_.train, batches(), 0).size())),
         loop_("translate", s.common, model_,
@@ -115,9 +117,7 @@ class Training {
   void end_of_epoch() {
     const double loss = judge_.loss(task_.valid);
     judged_ = loop_.step();
-    if (loss < best_) {
-      best_ = loss;
-      best_weights_ = copies(model_.state_dict());
+    if (best_.offer(-loss)) {
       save_weights(best_path(), model_, task_.about());
     } else {
       loop_.optimizer().set_lr(loop_.optimizer().lr() / 2);
@@ -147,29 +147,27 @@ class Training {
 
   void keep(Checkpoint& checkpoint) const {
     checkpoint.text["judged"] = std::to_string(judged_);
-    checkpoint.text["best"] = fmt::format("{}", best_);
-    for (const auto& [name, tensor] : best_weights_) checkpoint.tensors.emplace_back("best." + name, tensor);
+    best_.keep(checkpoint);
   }
 
   void restore(const Checkpoint& checkpoint) {
     judged_ = checkpoint.whole("judged");
-    best_ = checkpoint.number("best");
-    if (!std::isfinite(best_)) return;
-    for (const auto& [name, tensor] : model_.state_dict())
-      best_weights_.emplace_back(name, checkpoint.tensor("best." + name, tensor));
+    best_.restore(checkpoint);
   }
 
   int finish() {
     loop_.checkpoint();
-    if (std::isfinite(best_)) model_.load_state_dict(best_weights_);
+    best_.take();
     loop_.finish(task_.about());
     const auto translations = judge_.translate(task_.test);
     const auto score = judge_.score(translations, task_.test_text, task_.test);
     say("\nof the {} test pairs:\n", task_.test.size());
     judge_.show(task_.test_text, task_.test, translations, 10);
     draw(translations);
-    print_result(
-        {{"exact", score.exact}, {"bleu", score.bleu}, {"loss", best_}, {"tokens_per_s", loop_.speed()}});
+    print_result({{"exact", score.exact},
+                  {"bleu", score.bleu},
+                  {"loss", -best_.score()},
+                  {"tokens_per_s", loop_.speed()}});
     return 0;
   }
 
@@ -201,11 +199,10 @@ class Training {
   const Settings& s_;
   Task task_;
   Translator model_;
+  BestWeights best_;  // on the validation text
   Judge judge_;
   long per_epoch_, epoch_ = -1, judged_ = 0;    // judged_: when the validation text was last read
   std::vector<std::vector<size_t>> plan_ = {};  // the batches of this epoch
-  double best_ = INFINITY;                      // loss on it, and the weights that had it
-  NamedTensors best_weights_ = {};
   TrainingLoop loop_;
 };
 

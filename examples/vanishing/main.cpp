@@ -81,7 +81,7 @@ Series at_radius(const Settings& s, double radius, double& measured) {
 
 // Beside |lambda|^lag, which is laid through the middle of what it predicts.
 Series prediction(const Series& measured, double radius) {
-  Series line{fmt::format("predicted, {}^lag", radius), measured.x, {}};
+  Series line{fmt::format("predicted, {}^lag", radius), measured.x, {}, true};
   const size_t middle = measured.x.size() / 2;
   for (const double lag : line.x) {
     line.y.push_back(measured.y[middle] * std::pow(radius, lag - measured.x[middle]));
@@ -160,7 +160,7 @@ void forget_gates(const Settings& s, const Tensor& x, const nn::LSTMCell& cell, 
   for (const auto& state : states) wanted.push_back(state.c);
   const Tensors gradients = grad({error}, wanted, {.create_graph = false});
 
-  Series measured{"measured", {}, {}}, product{"product of the forget gates", {}, {}};
+  Series measured{"measured", {}, {}}, product{"product of the forget gates", {}, {}, true};
   Tensor through = gradients.back();
   for (size_t lag = 0; lag < states.size(); ++lag) {
     const size_t t = states.size() - 1 - lag;
