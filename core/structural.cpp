@@ -190,9 +190,10 @@ const Op sum_to_op{
           }
         },
     .vjp = [](Vjp& g) { g[0] = broadcast_to(g.dy, g.x(0).shape()); },
-    .f32 = [](const Exec& e) { reduce(Fold::sum, e.in[0], e.out); },
-    .f64 = [](const Exec& e) { reduce(Fold::sum, e.in[0], e.out); },
+    .f32 = [](const Exec& e) { reduce(Fold::sum, e.in[0], e.out, e.add); },
+    .f64 = [](const Exec& e) { reduce(Fold::sum, e.in[0], e.out, e.add); },
     .strided = true,
+    .accumulates = true,
     .shape_is_argument = true,
     .samples =
         [] {

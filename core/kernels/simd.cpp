@@ -96,20 +96,26 @@ void AddRows(float* out, const float* a, ptrdiff_t step, size_t rows, size_t n) 
   const D d;
   const size_t lanes = hn::Lanes(d);
   size_t j = 0;
-  for (; j + 2 * lanes <= n; j += 2 * lanes) {
-    V s0 = hn::LoadU(d, out + j), s1 = hn::LoadU(d, out + j + lanes);
+  for (; j + 4 * lanes <= n; j += 4 * lanes) {
+    float* to = out + j;
+    V s0 = hn::LoadU(d, to), s1 = hn::LoadU(d, to + lanes);
+    V s2 = hn::LoadU(d, to + 2 * lanes), s3 = hn::LoadU(d, to + 3 * lanes);
     const float* from = a + j;
     for (size_t r = 0; r < rows; ++r, from += step) {
       s0 = hn::Add(s0, hn::LoadU(d, from));
       s1 = hn::Add(s1, hn::LoadU(d, from + lanes));
+      s2 = hn::Add(s2, hn::LoadU(d, from + 2 * lanes));
+      s3 = hn::Add(s3, hn::LoadU(d, from + 3 * lanes));
     }
-    hn::StoreU(s0, d, out + j);
-    hn::StoreU(s1, d, out + j + lanes);
+    hn::StoreU(s0, d, to), hn::StoreU(s1, d, to + lanes);
+    hn::StoreU(s2, d, to + 2 * lanes), hn::StoreU(s3, d, to + 3 * lanes);
   }
-  for (; j < n; ++j) {
-    float sum = out[j];
-    for (size_t r = 0; r < rows; ++r) sum += a[static_cast<ptrdiff_t>(r) * step + static_cast<ptrdiff_t>(j)];
-    out[j] = sum;
+  for (; j < n; j += lanes) {
+    const size_t count = std::min(lanes, n - j);
+    V sum = load_some(d, out + j, count);
+    for (size_t r = 0; r < rows; ++r)
+      sum = hn::Add(sum, load_some(d, a + static_cast<ptrdiff_t>(r) * step + j, count));
+    store_some(d, sum, out + j, count);
   }
 }
 

@@ -59,7 +59,7 @@ class Compiling {
       made_->read_bytes.push_back(row_bytes(shape, graph.leaves[r_.rows + k].dtype));
     }
     find_bases(graph);
-    for (const Result& result : results) hand_out(result);
+    for (const Result& result : results) hand_out(result, results);
     find_rows(graph);
     keep_what_is_shared();
     lay_out(*made_->plan);
@@ -93,12 +93,14 @@ class Compiling {
   }
 
   // An output lies where the caller wants it, or is copied there.
-  void hand_out(const Result& result) {
+  void hand_out(const Result& result, std::span<const Result> all) {
     const auto output = static_cast<size_t>(result.pending);
     if (r_.total(output)) {
       const auto total = static_cast<size_t>(plan().values[static_cast<size_t>(result.id)].root);
+      const bool added = adds_up(result.id, all);
+      if (added) made_->bases[total] = {Base::total, made_->totals.size()};
       plan().roots[total].lasts = true;
-      made_->totals.push_back({output, result.id});
+      made_->totals.push_back({output, result.id, added});
       return;
     }
     const PlannedValue v = plan().values[static_cast<size_t>(result.id)];
@@ -125,6 +127,25 @@ class Compiling {
     }
     made_->bases[root] = {Base::output, output, row_bytes(v.shape, v.dtype)};
     plan().roots[root].home = Home::own;
+  }
+
+  // Lets the step that makes a total add to what is there, where it can and nothing else needs its memory.
+  bool adds_up(Id id, std::span<const Result> all) {
+    const auto root_of = [&](Id other) { return plan().values[static_cast<size_t>(other)].root; };
+    const PlannedValue& v = plan().values[static_cast<size_t>(id)];
+    if (v.offset != 0 || made_->bases[static_cast<size_t>(v.root)].base != Base::scratch) return false;
+    if (std::ranges::count_if(all, [&](const Result& r) { return root_of(r.id) == v.root; }) > 1)
+      return false;
+    Step* maker = nullptr;
+    for (Step& step : plan().steps) {
+      for (uint32_t k = 0; k < step.inputs + step.outputs; ++k) {
+        if (root_of(plan().operands[step.first + k]) != v.root) continue;
+        if (k < step.inputs || maker) return false;
+        maker = &step;
+      }
+    }
+    if (!maker || maker->what != Do::call) return false;
+    return maker->add = plan().nodes[static_cast<size_t>(maker->node)].op->accumulates;
   }
 
   // Whether each operand has a row for each row of the level.

@@ -13,7 +13,8 @@ struct Recurrence::Compiled {
     shared,   // an input, the same for all
     output,   // of the recurrence, from the level's first row on
     scratch,  // a thread's own
-    kept      // scratch that holds what all levels share
+    kept,     // scratch that holds what all levels share
+    total     // a sum over all rows, which a step adds to
   };
   struct RootBase {
     Base base;
@@ -35,10 +36,12 @@ struct Recurrence::Compiled {
     int64_t offset;
   };
   std::vector<Moving> moving;
-  // Sums over the rows of a level, to be added up: an output and the plan's value.
+  // Sums over the rows of a level, to be added up: an output and the plan's value. `added`: the step that
+  // makes it adds it up.
   struct Total {
     size_t output;
     Id value;
+    bool added;
   };
   std::vector<Total> totals;
   // An input's rows that an output's rows may lie over: each is read before anything is written there.

@@ -34,7 +34,7 @@ class Running {
 
   // What all levels share: packed weights.
   void once() {
-    Thread thread(*this, shared_.data(), 0);
+    Thread thread(*this, shared_.data(), nullptr, nullptr);
     for (size_t s : c_.once) thread.step(c_.plan->steps[s], -1);
   }
 
@@ -46,21 +46,17 @@ class Running {
     Buffer own;
     if (!first) own = Buffer(static_cast<size_t>(std::max<int64_t>(c.plan->arena_bytes, 1)));
     const Buffer rows(static_cast<size_t>(std::max<int64_t>(gathered, 1)));
-    Thread thread(*this, first ? shared_.data() : own.data(), rows.data());
+    Thread thread(*this, first ? shared_.data() : own.data(), rows.data(), sums);
     for (const auto& level : share) {
       if (level.begin == level.end) continue;
       thread.place(level);
       for (size_t s : c.level) thread.step(c.plan->steps[s], level.end - level.begin);
-      thread.add_totals(sums);
+      thread.add_totals();
     }
   }
 
   // In `threads` rooms one behind another; then their sum in the result.
-  int64_t totals_bytes() const {
-    int64_t bytes = 0;
-    for (const Compiled::Total& total : c_.totals) bytes += size_of_total(total);
-    return bytes;
-  }
+  int64_t totals_bytes() const { return sum_at(c_.totals.size()); }
   void write_totals(const std::byte* sums, int threads) const {
     for (const Compiled::Total& total : c_.totals) {
       const int64_t bytes = size_of_total(total);
@@ -74,11 +70,12 @@ class Running {
   // The addresses of one thread.
   class Thread {
    public:
-    Thread(const Running& all, std::byte* arena, std::byte* gathered)
+    Thread(const Running& all, std::byte* arena, std::byte* gathered, std::byte* sums)
         : all_(all),
           plan_(*all.c_.plan),
           arena_(arena),
           gathered_(gathered),
+          sums_(sums),
           arrays_(plan_.arrays),
           addresses_(plan_.addresses),
           found_(all.r_.reads) {
@@ -89,13 +86,14 @@ class Running {
     void settle() {
       for (size_t k = 0; k < plan_.operands.size(); ++k) {
         const PlannedValue& v = plan_.values[static_cast<size_t>(plan_.operands[k])];
-        const Compiled::RootBase& b = all_.c_.bases[static_cast<size_t>(v.root)];
-        std::byte* base = b.base == Base::shared ? all_.e_.in[all_.r_.rows + b.index].data
-                          : b.base == Base::kept
-                              ? all_.shared_.data() + plan_.roots[static_cast<size_t>(v.root)].offset
-                              : arena_ + plan_.roots[static_cast<size_t>(v.root)].offset;
-        arrays_[k].data = addresses_[k] = base + v.offset;
+        arrays_[k].data = addresses_[k] = base_of(static_cast<size_t>(v.root)) + v.offset;
       }
+    }
+    std::byte* base_of(size_t root) const {
+      const Compiled::RootBase& b = all_.c_.bases[root];
+      if (b.base == Base::shared) return all_.e_.in[all_.r_.rows + b.index].data;
+      if (b.base == Base::total && sums_) return sums_ + all_.sum_at(b.index);
+      return (b.base == Base::kept ? all_.shared_.data() : arena_) + plan_.roots[root].offset;
     }
 
     void place(Schedule::Level level) {
@@ -129,12 +127,13 @@ class Running {
                         rows < 0 ? 1 : static_cast<double>(rows) / static_cast<double>(all_.c_.capacity));
     }
 
-    void add_totals(std::byte* sums) {
-      for (const Compiled::Total& total : all_.c_.totals) {
+    void add_totals() {
+      for (size_t k = 0; k < all_.c_.totals.size(); ++k) {
+        const Compiled::Total& total = all_.c_.totals[k];
+        if (total.added) continue;
         const PlannedValue& v = plan_.values[static_cast<size_t>(total.value)];
-        const int64_t at = plan_.roots[static_cast<size_t>(v.root)].offset + v.offset;
-        all_.add(sums, arena_ + at, all_.size_of_total(total));
-        sums += all_.size_of_total(total);
+        const std::byte* made = arena_ + plan_.roots[static_cast<size_t>(v.root)].offset + v.offset;
+        all_.add(sums_ + all_.sum_at(k), made, all_.size_of_total(total));
       }
     }
 
@@ -166,13 +165,19 @@ class Running {
 
     const Running& all_;
     const Plan& plan_;
-    std::byte *arena_, *gathered_;
+    std::byte *arena_, *gathered_, *sums_;
     std::vector<Array> arrays_;
     std::vector<std::byte*> addresses_;
     std::vector<std::byte*> found_;  // of reads: the level's rows
     int64_t rows_ = -1;
   };
 
+  // Where the k-th total lies among a thread's.
+  int64_t sum_at(size_t k) const {
+    int64_t bytes = 0;
+    for (size_t before = 0; before < k; ++before) bytes += size_of_total(c_.totals[before]);
+    return bytes;
+  }
   int64_t size_of_total(const Compiled::Total& total) const {
     return r_.shape(total.output, 0).numel() * static_cast<int64_t>(size_of(e_.out.dtype));
   }
