@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn import functional as F
 from twin import NOWHERE, Symbols, flags, in_order, judging, lines, lower, padded, result, start, train
 
-EOS = "<EOS>"
 WORD = re.compile(r"[a-z0-9'\x80-\U0010ffff]+|[^ \ta-z0-9'\x80-\U0010ffff]")
 
 
@@ -42,11 +41,12 @@ def main():
     first, second = len(text) * 8 // 10, len(text) * 9 // 10
     counts = Counter(word for sentence in text[:first] for word in sentence)
     common = sorted(counts, key=lambda word: (-counts[word], word))[: args.max_words]
-    vocabulary = Symbols([common, [EOS]])
-    ids = [vocabulary.ids([EOS, *sentence, EOS]) for sentence in text]
+    vocabulary = Symbols([common])
+    end = torch.tensor([len(vocabulary)])  # <EOS>, the row after the words
+    ids = [torch.cat([end, vocabulary.ids(sentence), end]) for sentence in text]
     train_set, dev, test = ids[:first], ids[first:second], ids[second:]
 
-    model = LanguageModel(len(vocabulary), args.hidden, args.dropout)
+    model = LanguageModel(len(vocabulary) + 1, args.hidden, args.dropout)
     epoch = train(model, args, len(train_set), lambda rows: model.loss([train_set[k] for k in rows], "mean"),
                   judge=lambda: -perplexity(model, dev))
     result(perplexity=judging(model, lambda: perplexity(model, test)),
