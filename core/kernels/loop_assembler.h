@@ -307,7 +307,7 @@ class LoopAssembler : public VectorAssembler {
   }
   void compare(size_t k, const Zmm& to, const Zmm& a, const Xbyak::Operand& b, uint8_t predicate) {
     vcmpps(mask(k), a, b, predicate);
-    vbroadcastss(to | mask(k) | T_z, ptr[r11 + 4 * kOne]);
+    vbroadcastss(to | mask(k) | T_z, ptr[at(&Numbers::one)]);
   }
 
   Vectors ternary(const LaneCode::Step& step) {

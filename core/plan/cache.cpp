@@ -122,8 +122,9 @@ std::shared_ptr<const Plan> find_plan(Pending& pending, bool rewritten) {
 }
 void plan_found(const Plan& plan) { cache.found(plan); }
 
-// Nodes forget their inputs, unless a gradient may still be asked for. All are held until it is their turn: so
-// memory is walked through from end to end, where a node that dies with its last reader would lie anywhere.
+// Nodes forget their inputs, unless a gradient may still be asked for. All are held until it is their turn:
+// so memory is walked through from end to end, where a node that dies with its last reader would lie
+// anywhere.
 void release_history(Tape& tape, const Pending& now) {
   for (Node* n : now.nodes) Tape::retain(n);
   for (size_t k = now.nodes.size(); k-- > 0;) {
