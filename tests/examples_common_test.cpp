@@ -96,15 +96,17 @@ TEST_CASE("flags: --help") {
   for (const char* word : {"--help", "-h"}) {
     const Outcome run = run_demo({word}, [] { return 5; });
     CHECK(run.status == 0);
-    using Default = std::pair<std::string, std::string>;
-    for (const auto& [flag, value] : {Default{"--hidden N", "128"},
-                                      {"--lr X", "0.002"},
-                                      {"--model rnn|lstm", "lstm"},
-                                      {"--out PATH", "out/demo"}}) {
+    struct Default {
+      std::string flag, value;
+    };
+    for (const Default& d : {Default{"--hidden N", "128"},
+                             {"--lr X", "0.002"},
+                             {"--model rnn|lstm", "lstm"},
+                             {"--out PATH", "out/demo"}}) {
       CAPTURE(run.out);
-      CAPTURE(flag);
-      const bool shown = run.out == Contains(flag + "=" + value) ||       // CLI11 2.3
-                         run.out == Contains(flag + " [" + value + "]");  // 2.4
+      CAPTURE(d.flag);
+      const bool shown = run.out == Contains(d.flag + "=" + d.value) ||       // CLI11 2.3
+                         run.out == Contains(d.flag + " [" + d.value + "]");  // 2.4
       CHECK(shown);
     }
   }

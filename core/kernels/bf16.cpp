@@ -14,6 +14,8 @@
 #include <hwy/foreach_target.h>  // compiles this file once for each instruction set
 #include <hwy/highway.h>
 
+#include "core/kernels/transpose-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace reel::HWY_NAMESPACE {
 
@@ -88,49 +90,6 @@ void Round(const float* a, float* out, size_t n) {
   }
 }
 
-// 4 x 4 pairs of bf16 transposed; rows `step` pairs and `step_to` bf16 apart.
-void Square(const uint32_t* from, size_t step, Bf16* to, size_t step_to) {
-#if HWY_TARGET == HWY_SCALAR
-  for (size_t i = 0; i < 16; ++i)
-    std::memcpy(to + i / 4 * step_to + i % 4 * 2, from + i % 4 * step + i / 4, 4);
-#else
-  const hn::FixedTag<uint32_t, 4> d;
-  const hn::FixedTag<uint64_t, 2> twice;
-  const hn::FixedTag<uint16_t, 8> halves;
-  const auto row0 = hn::LoadU(d, from), row1 = hn::LoadU(d, from + step);
-  const auto row2 = hn::LoadU(d, from + 2 * step), row3 = hn::LoadU(d, from + 3 * step);
-  const auto left01 = hn::BitCast(twice, hn::InterleaveLower(d, row0, row1));
-  const auto left23 = hn::BitCast(twice, hn::InterleaveLower(d, row2, row3));
-  const auto right01 = hn::BitCast(twice, hn::InterleaveUpper(d, row0, row1));
-  const auto right23 = hn::BitCast(twice, hn::InterleaveUpper(d, row2, row3));
-  const auto store = [&](size_t c, auto column) {
-    hn::StoreU(hn::BitCast(halves, column), halves, reinterpret_cast<uint16_t*>(to + c * step_to));
-  };
-  store(0, hn::InterleaveLower(twice, left01, left23));
-  store(1, hn::InterleaveUpper(twice, left01, left23));
-  store(2, hn::InterleaveLower(twice, right01, right23));
-  store(3, hn::InterleaveUpper(twice, right01, right23));
-#endif
-}
-
-// to[j, i] = from[i, j], pairs of bf16.
-void Turn(const uint32_t* from, size_t rows, size_t columns, size_t step, Bf16* to, size_t step_to) {
-  for (size_t j = 0; j < columns; j += 4) {
-    for (size_t i = 0; i < rows; i += 4) {
-      const uint32_t* square = from + i * step + j;
-      Bf16* out = to + j * step_to + 2 * i;
-      if (i + 4 <= rows && j + 4 <= columns) {
-        Square(square, step, out, step_to);
-        continue;
-      }
-      for (size_t r = 0; r < std::min<size_t>(4, rows - i); ++r) {
-        for (size_t c = 0; c < std::min<size_t>(4, columns - j); ++c)
-          std::memcpy(out + c * step_to + 2 * r, square + r * step + c, 4);
-      }
-    }
-  }
-}
-
 // Lines of this many elements are turned at a time: shorter pieces from many pages cost twice as much.
 constexpr size_t kDeep = 128;
 
@@ -138,7 +97,8 @@ constexpr size_t kDeep = 128;
 void Across(const float* a, size_t rows, size_t columns, size_t lda, Bf16* out, size_t step) {
   alignas(64) uint32_t pairs[kDeep / 2 * 64];
   for (size_t p = 0; p + 1 < rows; p += 2) Pairs(a + p * lda, a + (p + 1) * lda, columns, pairs + p / 2 * 64);
-  Turn(pairs, rows / 2, columns, 64, out, step);
+  simd::HWY_NAMESPACE::transpose_words(pairs, 64 * 4, out, static_cast<ptrdiff_t>(step * sizeof(Bf16)),
+                                       rows / 2, columns);
   if (rows % 2 == 0) return;
   const float* last = a + (rows - 1) * lda;
   for (size_t j = 0; j < columns; ++j)
@@ -153,7 +113,7 @@ void Columns(const float* b, size_t length, size_t columns, size_t ldb, uint32_t
   if (length < padded || columns < 64) std::memset(lines, 0, sizeof lines);
   for (size_t j = 0; j < columns; ++j)
     Narrow(b + j * ldb, reinterpret_cast<Bf16*>(lines + j * kDeep / 2), length);
-  Turn(lines, 64, padded / 2, kDeep / 2, reinterpret_cast<Bf16*>(out), 2 * 64);
+  simd::HWY_NAMESPACE::transpose_words(lines, kDeep / 2 * 4, out, 64 * 4, 64, padded / 2);
 }
 
 }  // namespace reel::HWY_NAMESPACE

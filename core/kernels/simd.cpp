@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #include "core/kernels/math-inl.h"
+#include "core/kernels/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace reel::simd::HWY_NAMESPACE {
@@ -161,41 +162,10 @@ void RowTimesMatrix(float* out, const float* a, ptrdiff_t step, size_t k, const 
   }
 }
 
-// Sixteen rows of the output at a time: as many cache lines are written bit by bit.
 void Transpose(float* out, ptrdiff_t out_row, const float* in, ptrdiff_t in_row, size_t rows,
                size_t columns) {
-  size_t quad_rows = 0, quad_columns = 0;  // what goes four by four
-#if HWY_TARGET != HWY_SCALAR
-  constexpr size_t kBlock = 16;
-  const hn::FixedTag<float, 4> d;
-  const hn::RepartitionToWide<decltype(d)> wide;
-  quad_rows = rows / 4 * 4;
-  quad_columns = columns / 4 * 4;
-  for (size_t block = 0; block < quad_columns; block += kBlock) {
-    for (size_t i = 0; i < quad_rows; i += 4) {
-      for (size_t j = block; j < std::min(quad_columns, block + kBlock); j += 4) {
-        const float* from = in + static_cast<ptrdiff_t>(i) * in_row + j;
-        float* to = out + static_cast<ptrdiff_t>(j) * out_row + i;
-        const auto r0 = hn::LoadU(d, from), r1 = hn::LoadU(d, from + in_row);
-        const auto r2 = hn::LoadU(d, from + 2 * in_row), r3 = hn::LoadU(d, from + 3 * in_row);
-        const auto low01 = hn::BitCast(wide, hn::InterleaveLower(d, r0, r1));
-        const auto high01 = hn::BitCast(wide, hn::InterleaveUpper(d, r0, r1));
-        const auto low23 = hn::BitCast(wide, hn::InterleaveLower(d, r2, r3));
-        const auto high23 = hn::BitCast(wide, hn::InterleaveUpper(d, r2, r3));
-        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, low01, low23)), d, to);
-        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, low01, low23)), d, to + out_row);
-        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, high01, high23)), d, to + 2 * out_row);
-        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, high01, high23)), d, to + 3 * out_row);
-      }
-    }
-  }
-#endif
-  for (size_t i = 0; i < rows; ++i) {
-    const float* from = in + static_cast<ptrdiff_t>(i) * in_row;
-    for (size_t j = i < quad_rows ? quad_columns : 0; j < columns; ++j) {
-      out[static_cast<ptrdiff_t>(j) * out_row + static_cast<ptrdiff_t>(i)] = from[j];
-    }
-  }
+  constexpr auto kBytes = static_cast<ptrdiff_t>(sizeof(float));
+  transpose_words(in, in_row * kBytes, out, out_row * kBytes, rows, columns);
 }
 
 // `vectors` vectors of columns from the j-th column on.

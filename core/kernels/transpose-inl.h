@@ -1,0 +1,79 @@
+// Matrices of words of 32 bits transposed, compiled once for each instruction set (no include guard of the
+// usual kind: see Highway's foreach_target.h).
+#if defined(REEL_TRANSPOSE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REEL_TRANSPOSE_INL_H_
+#undef REEL_TRANSPOSE_INL_H_
+#else
+#define REEL_TRANSPOSE_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+HWY_BEFORE_NAMESPACE();
+namespace reel::simd::HWY_NAMESPACE {
+
+// Four by four of them; rows are so many bytes apart.
+HWY_INLINE void transpose_square(const std::byte* in, ptrdiff_t in_row, std::byte* out, ptrdiff_t out_row) {
+#if HWY_TARGET == HWY_SCALAR
+  for (ptrdiff_t i = 0; i < 4; ++i) {
+    for (ptrdiff_t j = 0; j < 4; ++j) std::memcpy(out + j * out_row + 4 * i, in + i * in_row + 4 * j, 4);
+  }
+#else
+  namespace hn = hwy::HWY_NAMESPACE;
+  const hn::FixedTag<uint8_t, 16> bytes;
+  const hn::FixedTag<uint32_t, 4> d;
+  const hn::FixedTag<uint64_t, 2> twice;
+  const auto load = [&](ptrdiff_t i) HWY_ATTR {
+    return hn::BitCast(d, hn::LoadU(bytes, reinterpret_cast<const uint8_t*>(in + i * in_row)));
+  };
+  const auto store = [&](ptrdiff_t j, auto row) HWY_ATTR {
+    hn::StoreU(hn::BitCast(bytes, row), bytes, reinterpret_cast<uint8_t*>(out + j * out_row));
+  };
+  const auto row0 = load(0), row1 = load(1), row2 = load(2), row3 = load(3);
+  const auto left01 = hn::BitCast(twice, hn::InterleaveLower(d, row0, row1));
+  const auto left23 = hn::BitCast(twice, hn::InterleaveLower(d, row2, row3));
+  const auto right01 = hn::BitCast(twice, hn::InterleaveUpper(d, row0, row1));
+  const auto right23 = hn::BitCast(twice, hn::InterleaveUpper(d, row2, row3));
+  store(0, hn::InterleaveLower(twice, left01, left23));
+  store(1, hn::InterleaveUpper(twice, left01, left23));
+  store(2, hn::InterleaveLower(twice, right01, right23));
+  store(3, hn::InterleaveUpper(twice, right01, right23));
+#endif
+}
+
+// out[j, i] = in[i, j] of in[rows, columns]. Sixteen rows of the output at a time: as many cache lines are
+// written bit by bit.
+inline void transpose_words(const void* in, ptrdiff_t in_row, void* out, ptrdiff_t out_row, size_t rows,
+                            size_t columns) {
+  constexpr size_t kBlock = 16;
+  const auto from = [&](size_t i, size_t j) {
+    return static_cast<const std::byte*>(in) + static_cast<ptrdiff_t>(i) * in_row + 4 * j;
+  };
+  const auto to = [&](size_t i, size_t j) {
+    return static_cast<std::byte*>(out) + static_cast<ptrdiff_t>(j) * out_row + 4 * i;
+  };
+  for (size_t block = 0; block < columns; block += kBlock) {
+    const size_t end = std::min(columns, block + kBlock);
+    for (size_t i = 0; i < rows; i += 4) {
+      for (size_t j = block; j < end; j += 4) {
+        if (i + 4 <= rows && j + 4 <= end) {
+          transpose_square(from(i, j), in_row, to(i, j), out_row);
+          continue;
+        }
+        for (size_t r = i; r < std::min(rows, i + 4); ++r) {
+          for (size_t c = j; c < std::min(end, j + 4); ++c) std::memcpy(to(r, c), from(r, c), 4);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace reel::simd::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per target
