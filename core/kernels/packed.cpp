@@ -113,7 +113,7 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
   if constexpr (!narrow_a) {
     if (b.row_ > 0) {
       for (int64_t i = 0; i < m; ++i) {
-        simd::row_times_padded(c.data + i * c.row, a.data + i * a.row, static_cast<size_t>(k),
+        simd::row_times_padded(c.data + i * c.row, a.data + i * a.row, a.col, static_cast<size_t>(k),
                                static_cast<const float*>(b.data_), static_cast<size_t>(n), beta != 0);
       }
       return;

@@ -92,6 +92,9 @@ class PreparedPointwise {
   void read_program(const lanes::Program& program);
   void find_operands(const lanes::Program& program);
   bool find_machine_code(const lanes::Program& program);
+  size_t find_needed(const lanes::Program& program);
+  void write_lane_code(const lanes::Program& program);
+  bool is_direct(size_t output) const;
   void pair_instructions(const lanes::Program& program);
   void find_hazards(const lanes::Program& program);
   void choose_block();

@@ -170,15 +170,15 @@ void Transpose(float* out, ptrdiff_t out_row, const float* in, ptrdiff_t in_row,
 
 // `vectors` vectors of columns from the j-th column on.
 template <size_t vectors>
-HWY_INLINE void padded_columns(float* out, const float* a, size_t k, const float* b, size_t row, size_t n,
-                               size_t j, bool add) {
+HWY_INLINE void padded_columns(float* out, const float* a, ptrdiff_t step, size_t k, const float* b,
+                               size_t row, size_t n, size_t j, bool add) {
   const D d;
   const size_t lanes = hn::Lanes(d);
   V sum[vectors];
   for (V& s : sum) s = hn::Zero(d);
   const float* from = b + j;
   for (size_t i = 0; i < k; ++i, from += row) {
-    const V v = hn::Set(d, a[i]);
+    const V v = hn::Set(d, a[static_cast<ptrdiff_t>(i) * step]);
     for (size_t c = 0; c < vectors; ++c) sum[c] = hn::MulAdd(v, hn::Load(d, from + c * lanes), sum[c]);
   }
   for (size_t c = 0; c < vectors && j < n; ++c, j += lanes) {
@@ -191,19 +191,20 @@ HWY_INLINE void padded_columns(float* out, const float* a, size_t k, const float
   }
 }
 
-void RowTimesPadded(float* out, const float* a, size_t k, const float* b, size_t n, bool add) {
+void RowTimesPadded(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, size_t n,
+                    bool add) {
   const size_t lanes = hn::Lanes(D()), row = (n + 15) / 16 * 16;
   size_t j = 0;
   const auto left = [&] { return (n - std::min(j, n) + lanes - 1) / lanes; };
-  for (; left() >= 8; j += 8 * lanes) padded_columns<8>(out, a, k, b, row, n, j, add);
+  for (; left() >= 8; j += 8 * lanes) padded_columns<8>(out, a, step, k, b, row, n, j, add);
   switch (left()) {
-    case 7: return padded_columns<7>(out, a, k, b, row, n, j, add);
-    case 6: return padded_columns<6>(out, a, k, b, row, n, j, add);
-    case 5: return padded_columns<5>(out, a, k, b, row, n, j, add);
-    case 4: return padded_columns<4>(out, a, k, b, row, n, j, add);
-    case 3: return padded_columns<3>(out, a, k, b, row, n, j, add);
-    case 2: return padded_columns<2>(out, a, k, b, row, n, j, add);
-    case 1: return padded_columns<1>(out, a, k, b, row, n, j, add);
+    case 7: return padded_columns<7>(out, a, step, k, b, row, n, j, add);
+    case 6: return padded_columns<6>(out, a, step, k, b, row, n, j, add);
+    case 5: return padded_columns<5>(out, a, step, k, b, row, n, j, add);
+    case 4: return padded_columns<4>(out, a, step, k, b, row, n, j, add);
+    case 3: return padded_columns<3>(out, a, step, k, b, row, n, j, add);
+    case 2: return padded_columns<2>(out, a, step, k, b, row, n, j, add);
+    case 1: return padded_columns<1>(out, a, step, k, b, row, n, j, add);
     default: return;
   }
 }
@@ -316,8 +317,9 @@ void transpose(float* out, ptrdiff_t out_row, const float* in, ptrdiff_t in_row,
                size_t columns) {
   HWY_DYNAMIC_DISPATCH(Transpose)(out, out_row, in, in_row, rows, columns);
 }
-void row_times_padded(float* out, const float* a, size_t k, const float* b, size_t n, bool add) {
-  HWY_DYNAMIC_DISPATCH(RowTimesPadded)(out, a, k, b, n, add);
+void row_times_padded(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, size_t n,
+                      bool add) {
+  HWY_DYNAMIC_DISPATCH(RowTimesPadded)(out, a, step, k, b, n, add);
 }
 void row_times_transposed(float* out, const float* a, size_t k, const float* b, ptrdiff_t row, size_t n) {
   HWY_DYNAMIC_DISPATCH(RowTimesTransposed)(out, a, k, b, row, n);
