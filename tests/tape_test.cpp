@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <thread>
 
 #include "core/buffer.h"
 #include "core/structural.h"
@@ -99,6 +100,30 @@ TEST_CASE("a structure seen before is found, whatever its numbers") {
   CHECK(run(2) == 12);
   CHECK(tape_stats().plans_built == before.plans_built);
   CHECK(tape_stats().plans_found > before.plans_found);
+}
+
+TEST_CASE("how many plans are kept follows from whether they are asked for again") {
+  const auto run = [](int length, double salt) {  // another structure for each length and salt
+    Tensor h = number(1);
+    for (int t = 0; t < length; ++t) h = erf(h + 1.0);
+    if (salt > 0) h = exp(h);
+    h.item();
+  };
+  const auto built = [&](int structures, double salt) {
+    const uint64_t before = tape_stats().plans_built;
+    for (int length = 1; length <= structures; ++length) run(length, salt);
+    return tape_stats().plans_built - before;
+  };
+  std::thread([&] {  // with caches of its own
+    CHECK(built(300, 0) == 300);
+    CHECK(tape_stats().plans_cached <= 16);
+    CHECK(built(100, 1) == 100);
+    uint64_t again = 0;
+    for (int round = 0; round < 4; ++round) again = built(100, 1);
+    CHECK(again == 0);
+    CHECK(tape_stats().plans_cached >= 100);
+  })
+      .join();
 }
 
 TEST_CASE("what nobody holds is never computed") {

@@ -6,7 +6,6 @@
 // and where its results go.
 #include <algorithm>
 #include <bit>
-#include <list>
 #include <optional>
 #include <unordered_map>
 
@@ -15,6 +14,7 @@
 #include "core/kernels/parallel.h"
 #include "core/plan/cache.h"
 #include "core/plan/explain.h"
+#include "core/plan/recent.h"
 #include "core/plan/verify.h"
 #include "core/structural.h"
 
@@ -210,42 +210,25 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
   return recipe;
 }
 
-class Recipes {
- public:
-  Recipe* find(const Pending& now) {
-    const auto [first, last] = index_.equal_range(now.hash);
-    for (auto it = first; it != last; ++it) {
-      if (it->second->words != now.words || *it->second->lists != *now.lists) continue;
-      order_.splice(order_.begin(), order_, it->second);
-      return &order_.front();
-    }
-    return nullptr;
-  }
+Recent<Recipe>& recipes() {
+  static thread_local Recent<Recipe> recipes(kMostRecipes);
+  return recipes;
+}
 
-  Recipe* keep(Recipe recipe) {
-    order_.push_front(std::move(recipe));
-    index_.emplace(order_.front().hash, order_.begin());
-    // The oldest go, and with them those whose plans are gone.
-    const auto useless = [](const Recipe& r) { return r.possible && r.plan.expired(); };
-    while (order_.size() > 1 && (order_.size() > kMostRecipes || useless(order_.back()))) {
-      const auto oldest = std::prev(order_.end());
-      const auto [first, last] = index_.equal_range(oldest->hash);
-      for (auto it = first; it != last; ++it) {
-        if (it->second == oldest) {
-          index_.erase(it);
-          break;
-        }
-      }
-      order_.pop_back();
-    }
-    return &order_.front();
-  }
+Recipe* find_recipe(const Pending& now) {
+  return recipes().find(now.hash,
+                        [&](const Recipe& r) { return r.words == now.words && *r.lists == *now.lists; });
+}
 
- private:
-  std::list<Recipe> order_;
-  std::unordered_multimap<uint64_t, std::list<Recipe>::iterator> index_;
-};
-thread_local Recipes recipes;
+// The oldest go for it, and with them those whose plans are gone.
+Recipe* keep(Recipe recipe) {
+  const uint64_t hash = recipe.hash;
+  Recipe* kept = &recipes().keep(hash, std::move(recipe));
+  const auto useless = [](const Recipe& r) { return r.possible && r.plan.expired(); };
+  while (recipes().size() > 1 && (recipes().crowded() || useless(recipes().oldest())))
+    recipes().drop_oldest();
+  return kept;
+}
 
 // Gives the results to those whose they are, and lets go of the graph.
 void deliver(Tape& tape, const Recipe& recipe, const Pending& now, std::vector<Value>& values) {
@@ -306,14 +289,14 @@ bool run_backward(Tape& tape, const Tensor& loss, Where where) {
   bool done = false;
   try {
     if (complete_key(now, loss.node())) {
-      recipe = recipes.find(now);
+      recipe = find_recipe(now);
       std::shared_ptr<const Plan> plan = recipe ? recipe->plan.lock() : nullptr;
       if (plan) {
         plan_found(*plan);
       } else if (recipe && recipe->possible) {
         *recipe = make_recipe(tape, now, loss.node(), where);
       } else if (!recipe) {
-        recipe = recipes.keep(make_recipe(tape, now, loss.node(), where));
+        recipe = keep(make_recipe(tape, now, loss.node(), where));
       }
       if (!plan) plan = recipe->plan.lock();
       if (plan && recipe->possible) {

@@ -1,10 +1,9 @@
 // Plans are kept under the structure they were made for, and the least recently used go first.
 #include <algorithm>
-#include <list>
 #include <optional>
-#include <unordered_map>
 
 #include "core/plan/cache.h"
+#include "core/plan/recent.h"
 #include "core/plan/run.h"
 #include "core/plan/verify.h"
 
@@ -19,12 +18,10 @@ class Cache {
  public:
   // The plan for what is pending; made where its structure is new, whose words it then takes.
   std::shared_ptr<const Plan> find(Pending& pending, bool rewritten = false) {
-    for (auto [it, end] = index_.equal_range(pending.hash); it != end; ++it) {
-      const auto plan = it->second;
-      if (!same(**plan, pending)) continue;
+    const auto same = [&](const auto& plan) { return equal(*plan, pending); };
+    if (const auto* plan = plans_.find(pending.hash, same)) {
       ++stats_.plans_found;
-      order_.splice(order_.begin(), order_, plan);
-      return order_.front();
+      return *plan;
     }
     ++stats_.plans_built;
     const size_t lists = pending.lists->size();
@@ -33,10 +30,9 @@ class Cache {
     made->pending_lists = lists;
     made->hash = pending.hash;
     bytes_ += made->bytes();
-    order_.push_front(std::move(made));
-    index_.emplace(pending.hash, order_.begin());
-    while (order_.size() > 1 && (order_.size() > kMostPlans || bytes_ > kMostBytes)) drop_oldest();
-    return order_.front();
+    const std::shared_ptr<const Plan> plan = plans_.keep(pending.hash, std::move(made));
+    while (plans_.size() > 1 && (plans_.crowded() || bytes_ > kMostBytes)) drop_oldest();
+    return plan;
   }
 
   // A plan larger than a cache should hold is not kept beyond its run.
@@ -46,7 +42,7 @@ class Cache {
 
   TapeStats stats() const {
     TapeStats stats = stats_;
-    stats.plans_cached = order_.size();
+    stats.plans_cached = plans_.size();
     stats.arena_bytes = static_cast<uint64_t>(scratch_bytes());
     return stats;
   }
@@ -54,9 +50,7 @@ class Cache {
   // It was used again.
   void found(const Plan& plan) {
     ++stats_.plans_found;
-    for (auto [it, end] = index_.equal_range(plan.hash); it != end; ++it) {
-      if (it->second->get() == &plan) return order_.splice(order_.begin(), order_, it->second);
-    }
+    plans_.find(plan.hash, [&](const auto& other) { return other.get() == &plan; });
   }
 
   static std::unique_ptr<Plan> make(const Pending& pending, bool rewritten) {
@@ -64,27 +58,17 @@ class Cache {
   }
 
  private:
-  static bool same(const Plan& plan, const Pending& pending) {
+  static bool equal(const Plan& plan, const Pending& pending) {
     const std::span<const int64_t> lists = std::span(*plan.lists).first(plan.pending_lists);
     return plan.words == pending.words && std::ranges::equal(lists, *pending.lists);
   }
 
-  using Order = std::list<std::shared_ptr<const Plan>>;
-
   void drop_oldest() {
-    const auto last = std::prev(order_.end());
-    bytes_ -= (*last)->bytes();
-    for (auto [it, end] = index_.equal_range((*last)->hash); it != end; ++it) {
-      if (it->second == last) {
-        index_.erase(it);
-        break;
-      }
-    }
-    order_.erase(last);
+    bytes_ -= plans_.oldest()->bytes();
+    plans_.drop_oldest();
   }
 
-  Order order_;
-  std::unordered_multimap<uint64_t, Order::iterator> index_;
+  Recent<std::shared_ptr<const Plan>> plans_{kMostPlans};
   size_t bytes_ = 0;
   TapeStats stats_;
 };
