@@ -102,6 +102,22 @@ TEST_CASE("f32 products agree with plain loops, on one thread and on two") {
   set_num_threads(0);
 }
 
+TEST_CASE("products whose left side lies in rows a power of two apart, on one thread and on two") {
+  for (int threads : {1, 2}) {
+    set_num_threads(threads);
+    std::mt19937 random(8);
+    for (const int64_t slack : {0, 1}) {
+      for (const float beta : {0.f, 1.f}) {
+        const auto product = [](auto... x) { gemm(x...); };
+        check<float>({1024, 96, 33}, true, false, slack, beta, random, product);
+        check<float>({1024, 131, 70}, true, false, slack, beta, random, product);
+        check<float>({2048, 37, 65}, true, false, slack, beta, random, product);
+      }
+    }
+  }
+  set_num_threads(0);
+}
+
 TEST_CASE("f64 products agree with plain loops, on one thread and on two") {
   for (int threads : {1, 2}) {
     set_num_threads(threads);

@@ -55,6 +55,7 @@ class Batching {
   void expand(std::span<uint32_t> members);
   // Calls that read each other's results: a recurrence, or level by level where it cannot be one.
   void recur(std::span<const uint32_t> members);
+  void find_look_ups(Calls& calls) const;
   // The call of the recurrence itself, and its outputs.
   void levels_of(const Calls& calls, const Cut& cut, const GraphNode& call, std::vector<Id>& values);
   // Elements of a flat value from `begin` on, under this shape.

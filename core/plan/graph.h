@@ -137,7 +137,11 @@ Graph prune(const Graph& graph);  // equal nodes become one, dead ones none
 // The same done to different rows becomes one call: `products_only` where small calls were joined before.
 // `differentiated`: a gradient will be asked for.
 Graph batch(const Graph& graph, bool products_only = false, bool differentiated = false);
-Graph commute(Graph graph);    // the product of rows looked up is rows of the table's product
+Graph commute(Graph graph);  // what is made of rows looked up is rows of what is made of the table
+// Whether a node looks up rows in a table so small that it is better to work on the table.
+bool is_look_up(const Graph& graph, const GraphNode& n);
+// Whether a node makes each of its rows of one row of `rows` and of what all share.
+bool works_on_rows(const Graph& graph, const GraphNode& n, Id rows);
 Graph sink(Graph graph);       // a slice of a pointwise result becomes a pointwise result of slices
 Graph join_sums(Graph graph);  // a sum of products becomes one product of joined rows
 void fuse(Graph& graph);       // pointwise nodes become kernels

@@ -24,6 +24,7 @@ Calls::Calls(const Graph& graph, std::span<const uint32_t> nodes)
   from_.resize(members.size() * arguments);
   level.assign(members.size(), 0);
   reads.assign(arguments, false);
+  looked_up.assign(arguments, false);
   states.assign(body.outputs.size(), false);
   std::vector<int64_t> readers(members.size() * body.outputs.size(), 0);
   for (size_t k = 0; k < members.size(); ++k) {
@@ -84,15 +85,19 @@ Schedule Calls::schedule() const {
 }
 
 const Cut& cut_template(const Body& body, const Calls& calls, bool differentiated) {
-  using Key = std::tuple<const Body*, std::vector<bool>, std::vector<bool>, bool, bool>;
+  using Key = std::tuple<const Body*, std::vector<bool>, std::vector<bool>, std::vector<bool>, bool, bool>;
   static thread_local std::map<Key, Cut> known;  // bodies outlive everything that was recorded with them
-  const auto [at, fresh] =
-      known.try_emplace({&body, calls.reads, calls.states, differentiated, passes().recompute});
+  const auto [at, fresh] = known.try_emplace(
+      {&body, calls.reads, calls.looked_up, calls.states, differentiated, passes().recompute});
   Cut& cut = at->second;
   if (!fresh) return cut;
   cut.recurrence = nullptr;
   std::vector<Argument> arguments;
-  for (bool read : calls.reads) arguments.push_back(read ? Argument::read : Argument::row);
+  for (size_t p = 0; p < calls.arguments; ++p) {
+    arguments.push_back(calls.reads[p]       ? Argument::read
+                        : calls.looked_up[p] ? Argument::looked_up
+                                             : Argument::row);
+  }
   std::vector<Id> states;
   for (size_t j = 0; j < body.outputs.size(); ++j) {
     if (calls.states[j]) states.push_back(body.outputs[j]);

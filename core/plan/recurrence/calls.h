@@ -25,6 +25,7 @@ struct Calls {
   std::vector<int64_t> level;     // of calls
   int64_t levels = 0;
   std::vector<bool> reads;         // of arguments: some call takes it from another one
+  std::vector<bool> looked_up;     // of arguments: rows of a table with fewer; to be filled in
   std::vector<bool> states;        // of outputs: some call reads it
   int64_t most_readers = 0;        // of one output of one call
   std::vector<uint32_t> order;     // of calls: as their rows lie

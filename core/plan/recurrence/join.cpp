@@ -13,6 +13,7 @@ void Batching::recur(std::span<const uint32_t> members) {
   const bool gradient =
       differentiated_ && !call.cut &&
       std::find(body.requires_grad.begin(), body.requires_grad.end(), true) != body.requires_grad.end();
+  if (passes().commute) find_look_ups(calls);
   const Cut& cut = cut_template(body, calls, gradient);
   if (!cut.recurrence || calls.most_readers > kMostReaders) return in_levels(calls);
   calls.arrange(as_rows_lie(calls));
@@ -43,6 +44,16 @@ void Batching::recur(std::span<const uint32_t> members) {
   for (Id id : body.outputs) expanded_.back().push_back(values[static_cast<size_t>(id)]);
   for (size_t k = 0; k < calls.members.size(); ++k)
     spot_[static_cast<size_t>(graph_.id_of(calls.members[k]))] = {-1 - number, calls.row[k], false};
+}
+
+void Batching::find_look_ups(Calls& calls) const {
+  for (size_t p = 0; p < calls.arguments; ++p) {
+    const auto source = [&](uint32_t k) { return rows_behind(graph_.in(graph_.nodes[k])[p]).id; };
+    const Id id = calls.reads[p] ? -1 : source(calls.members[0]);
+    calls.looked_up[p] =
+        id >= 0 && to_.is_node(id) && is_look_up(to_, to_.node(id)) &&
+        std::all_of(calls.members.begin(), calls.members.end(), [&](uint32_t k) { return source(k) == id; });
+  }
 }
 
 void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& call, std::vector<Id>& values) {

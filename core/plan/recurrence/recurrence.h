@@ -83,9 +83,10 @@ void run_recurrence(const Exec& e);
 // ---- What of a body has to run level by level ----
 
 enum class Argument : uint8_t {
-  row,    // one row for each row of the recurrence
-  given,  // rows of values that are there from the beginning
-  read,   // rows that earlier levels make
+  row,        // one row for each row of the recurrence
+  looked_up,  // likewise; from a table of fewer rows
+  given,      // rows of values that are there from the beginning
+  read,       // rows that earlier levels make
 };
 
 // A body cut in three: what can be done over all rows before, what has to be done level by level, and what

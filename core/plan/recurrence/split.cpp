@@ -37,6 +37,7 @@ class Splitting {
   enum class Of : uint8_t { shared, row, sum };
 
   bool is_argument(Id id) const { return id < static_cast<Id>(body_.arguments); }
+  bool is_row(Id id) const { return is(id, Argument::row) || is(id, Argument::looked_up); }
   bool is(Id id, Argument a) const { return is_argument(id) && arguments_[static_cast<size_t>(id)] == a; }
   Of of(Id id) const { return of_[static_cast<size_t>(id)]; }
   // A number written into programs, or another way to read a weight: as well made twice.
@@ -142,15 +143,17 @@ class Splitting {
     }
   }
 
-  // What a kernel of the level can do on the way is not done in a pass of its own before.
+  // What a kernel of the level can do on the way is not done in a pass of its own before; but what can be
+  // done to a table's rows instead of these (commute.cpp) is.
   void pull_in() {
     std::vector<bool> elsewhere(count_, false);
     std::vector<bool> read_inside(count_, false);
+    const std::vector<bool> of_table = find_looked_up();
     for (Id id : wanted_) mark(elsewhere, id);
     for (size_t k = count_; k-- > 0;) {
       const bool product = graph_.nodes[k].op->kind == Kind::matmul;
       if (split_.outside[k] == Split::Outside::before && read_inside[k] && !elsewhere[k] && !product &&
-          row_inputs(k) <= 1) {
+          row_inputs(k) <= 1 && !of_table[static_cast<size_t>(graph_.id_of(k))]) {
         split_.outside[k] = Split::Outside::no;
         split_.inside[k] = true;
       }
@@ -158,6 +161,23 @@ class Splitting {
       if (!needed_[k] || (!split_.inside[k] && split_.outside[k] == Split::Outside::no)) continue;
       for (Id id : graph_.in(graph_.nodes[k])) mark(reader, id);
     }
+  }
+  // Of ids: whether commute will find what a table's rows, and nothing else, go into.
+  std::vector<bool> find_looked_up() const {
+    std::vector<bool> found(ids_, false);
+    for (size_t k = 0; k < body_.arguments; ++k) found[k] = arguments_[k] == Argument::looked_up;
+    std::vector<uint32_t> readers = graph_.readers();
+    for (Id id : wanted_) ++readers[graph_.node_of(id)];
+    for (size_t k = 0; k < count_; ++k) {
+      const GraphNode& n = graph_.nodes[k];
+      const auto in = graph_.in(n);
+      const auto rows = std::find_if(in.begin(), in.end(), [&](Id id) { return of(id) == Of::row; });
+      if (rows == in.end() || !found[static_cast<size_t>(*rows)] || row_inputs(k) != 1) continue;
+      const bool alone = graph_.is_node(*rows) && readers[graph_.node_of(*rows)] == 1;
+      found[static_cast<size_t>(graph_.id_of(k))] =
+          works_on_rows(graph_, n, *rows) && (alone || n.op->kind == Kind::matmul);
+    }
+    return found;
   }
   int row_inputs(size_t k) const {
     std::vector<Id> rows;
@@ -209,7 +229,7 @@ class Splitting {
     for (size_t k = 0; k < body_.arguments; ++k) {
       const auto id = static_cast<Id>(k);
       const bool late = is(id, Argument::read) && read_outside(body_, split_, id);
-      if (late || (seen[k] && !is(id, Argument::row))) split_.reads.push_back(id);
+      if (late || (seen[k] && !is_row(id))) split_.reads.push_back(id);
     }
     // What all rows share is made before, where somebody outside reads it.
     std::vector<bool> wanted(count_, false);
@@ -229,7 +249,7 @@ class Splitting {
     if (seen[static_cast<size_t>(id)]) return;
     seen[static_cast<size_t>(id)] = true;
     if (is_argument(id)) {
-      if (is(id, Argument::row)) split_.rows.push_back(id);
+      if (is_row(id)) split_.rows.push_back(id);
     } else if (of(id) == Of::row) {
       if (!split_.inside[graph_.node_of(id)]) split_.rows.push_back(id);
     } else if (graph_.is_node(id) && light_shared(graph_.node_of(id))) {
