@@ -39,21 +39,23 @@ void join(const Exec& e) {
     for (int64_t o = begin; o < end; ++o) {
       std::byte* to = e.out.data + o * row * width;
       for (size_t p = 0; p < pieces.size(); ++p) {
-        Array from = pieces[p].tail;
-        if (pieces[p].bytes == 0) continue;
+        const std::byte* from = pieces[p].tail.data;
         int64_t rest = o;
         for (int k = axis; k-- > 0; rest /= e.out.shape[k]) {
-          from.data += rest % e.out.shape[k] * e.in[p].stride(k) * width;
+          from += rest % e.out.shape[k] * e.in[p].stride(k) * width;
         }
-        if (pieces[p].plain) {
-          std::memcpy(to, from.data, static_cast<size_t>(pieces[p].bytes));
-        } else {
-          copy(from, {to, from.dtype, from.shape, row_major(from.shape)});
-        }
+        if (pieces[p].plain && pieces[p].bytes > 0)
+          std::memcpy(to, from, static_cast<size_t>(pieces[p].bytes));
         to += pieces[p].bytes;
       }
     }
   });
+  int64_t begin = 0;
+  for (size_t p = 0; p < pieces.size(); ++p) {  // as a matrix read transposed, which is copied as a whole
+    if (!pieces[p].plain)
+      copy(e.in[p], {e.out.data + begin, e.out.dtype, e.in[p].shape, row_major(e.out.shape)});
+    begin += pieces[p].bytes;
+  }
 }
 
 void joined_shape(Signature& s) {

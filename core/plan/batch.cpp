@@ -190,8 +190,11 @@ int32_t Batching::floats_for(const Floats& f) {
 }
 
 Graph batch(const Graph& graph, bool products_only, bool differentiated) {
-  std::optional<Graph> joined = Batching(graph, products_only, passes().batch, differentiated).run();
-  return joined ? std::move(*joined) : graph;
+  const std::optional<Graph> stacked =
+      passes().batch && !products_only ? stack(graph) : std::optional<Graph>();
+  const Graph& from = stacked ? *stacked : graph;
+  std::optional<Graph> joined = Batching(from, products_only, passes().batch, differentiated).run();
+  return joined ? std::move(*joined) : from;
 }
 
 }  // namespace reel::plan

@@ -96,4 +96,7 @@ class Batching {
   std::vector<Id> room_;
 };
 
+// Products of one value with several weights as one; nothing where there are none.
+std::optional<Graph> stack(const Graph& graph);
+
 }  // namespace reel::plan

@@ -54,6 +54,7 @@ bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const 
   for (const Tensor& x : arguments) body.leaf_grads.push_back(x.node()->requires_grad);
   for (const Node* n : captured) body.leaf_grads.push_back(n->requires_grad);
   for (const Node* n : nodes) body.requires_grad.push_back(n->requires_grad);
+  if (passes().batch) stack(body);
   identify(body);
   return true;
 }

@@ -116,6 +116,7 @@ struct Body {
   std::vector<uint64_t> words;      // equal words, equal body
 };
 void identify(Body& body);  // finds its words
+void stack(Body& body);     // its products of one value with several weights become one
 // Its calls recorded over these values of its leaves: the values of leaves and nodes. No gradient passes
 // where none passed in the function.
 Tensors written_out(const Body& body, Tensors values);

@@ -49,11 +49,11 @@ void Grouping::find_ways() {
     uint64_t h = mix(reinterpret_cast<uintptr_t>(n.op), static_cast<uint64_t>(n.floats));
     for (int64_t i : n.i) h = mix(h, static_cast<uint64_t>(i));
     for (int64_t d : n.shape) h = mix(h, static_cast<uint64_t>(d));
-    if (n.inputs > 0) h = mix(h, static_cast<uint64_t>(canon(graph_.in(n)[0])));
+    for (Id in : graph_.in(n)) h = mix(h, static_cast<uint64_t>(canon(in)));
     const int32_t twin = table.find(h, static_cast<int32_t>(k), [&](int32_t other) {
       const GraphNode& o = graph_.nodes[static_cast<size_t>(other)];
       return o.op == n.op && o.i == n.i && o.floats == n.floats && o.dtype == n.dtype && o.cut == n.cut &&
-             o.shape == n.shape && (n.inputs == 0 || canon(graph_.in(o)[0]) == canon(graph_.in(n)[0]));
+             o.shape == n.shape && same_operands(graph_.in(o), graph_.in(n));
     });
     canon_[static_cast<size_t>(id)] = graph_.id_of(static_cast<size_t>(twin));
   }
@@ -65,6 +65,8 @@ Way Grouping::way_of(const GraphNode& n) const {
   if (arguments_ > 0 && std::all_of(in.begin(), in.end(), [&](Id id) { return is_constant(id); }))
     return Way::constant;
   if (n.op == &full_op || (n.op->view && is_constant(in[0]))) return Way::constant;
+  if (n.op == &concat_op && std::all_of(in.begin(), in.end(), [&](Id id) { return is_constant(id); }))
+    return Way::constant;
   if (n.op == &slice_op && graph_.is_node(in[0]) && graph_.node(in[0]).op->body) return Way::column;
   if (n.shape.rank() == 0 || n.shape.numel() == 0) return Way::alone;
   const int64_t rows = n.shape[0];

@@ -92,12 +92,31 @@ class Placing {
         const Id id = graph_.in(graph_.nodes[k])[p];
         const auto axis = static_cast<int>(place.axis);
         if (moves_nothing_before(graph_.nodes[k].shape, axis) || !graph_.is_node(id)) continue;
-        const GraphNode& part = graph_.node(id);
-        if (part.kernel < 0 || part.stays || part.shape.numel() == 0 || columns_.contains(id)) continue;
+        if (!can_be_column(id) && !is_made_of_columns(graph_.node_of(id))) continue;
         columns_[id] = k;
         value(id).strides = value(graph_.id_of(k)).strides;
       }
     }
+  }
+  bool can_be_column(Id id) const {
+    if (!graph_.is_node(id)) return false;
+    const GraphNode& n = graph_.node(id);
+    return n.kernel >= 0 && !n.stays && n.shape.numel() > 0 && !columns_.contains(id);
+  }
+  // A join all of whose parts will be columns of it can be a column of another one.
+  bool is_made_of_columns(size_t k) const {
+    if (graph_.nodes[k].stays || columns_.contains(graph_.id_of(k)) || !is_join(k)) return false;
+    std::vector<Id> seen;
+    for (size_t p = 0; p < parts(k); ++p) {
+      Place place;
+      const Id id = graph_.in(graph_.nodes[k])[p];
+      if (!part_of(k, p, place) ||
+          moves_nothing_before(graph_.nodes[k].shape, static_cast<int>(place.axis)) || !can_be_column(id) ||
+          std::find(seen.begin(), seen.end(), id) != seen.end())
+        return false;
+      seen.push_back(id);
+    }
+    return true;
   }
 
   // A node's memory: its own, or that of what it looks at.
@@ -198,7 +217,7 @@ class Placing {
   // Columns: the whole join is one stretch, whose parts are in it or copied into it.
   void join_columns(size_t k, const std::vector<Part>& all) {
     const int32_t join = block_[static_cast<size_t>(graph_.id_of(k))];
-    blocks_.take(join, 0, bytes(graph_.id_of(k)));
+    if (!columns_.contains(graph_.id_of(k))) blocks_.take(join, 0, bytes(graph_.id_of(k)));
     for (const Part& part : all) {
       if (!part.fits) continue;
       blocks_.unite(join, blocks_.find(block_[static_cast<size_t>(part.id)]).cluster, part.begin);
