@@ -1,6 +1,7 @@
 // The body of a template, read from what a function recorded.
 #include <bit>
 #include <unordered_map>
+#include <utility>
 
 #include "core/plan/graph.h"
 #include "core/structural.h"
@@ -57,6 +58,19 @@ bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const 
   if (passes().batch) stack(body);
   identify(body);
   return true;
+}
+
+void rewrite(Body& body, const std::function<std::optional<Graph>(const Body&)>& pass) {
+  for (size_t k = 0; k < body.graph.nodes.size(); ++k) body.graph.nodes[k].cut = !body.requires_grad[k];
+  for (Id id : body.outputs) body.graph.results.push_back({-1, id});
+  if (std::optional<Graph> rewritten = pass(body)) body.graph = std::move(*rewritten);
+  body.outputs.clear();
+  for (const Result& r : std::exchange(body.graph.results, {})) body.outputs.push_back(r.id);
+  body.requires_grad.clear();
+  for (GraphNode& n : body.graph.nodes) {
+    body.requires_grad.push_back(!n.cut);
+    n.cut = n.stays = false;
+  }
 }
 
 void identify(Body& body) {

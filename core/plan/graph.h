@@ -2,7 +2,9 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -116,7 +118,9 @@ struct Body {
   std::vector<uint64_t> words;      // equal words, equal body
 };
 void identify(Body& body);  // finds its words
-void stack(Body& body);     // its products of one value with several weights become one
+// Its graph by a pass that moves no gradient; as it was where there is nothing to rewrite.
+void rewrite(Body& body, const std::function<std::optional<Graph>(const Body&)>& pass);
+void stack(Body& body);  // its products of one value with several weights become one
 // Its calls recorded over these values of its leaves: the values of leaves and nodes. No gradient passes
 // where none passed in the function.
 Tensors written_out(const Body& body, Tensors values);

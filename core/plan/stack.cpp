@@ -214,17 +214,7 @@ class Stacking {
 std::optional<Graph> stack(const Graph& graph) { return Stacking(graph, 0, kLeastUses).run(); }
 
 void stack(Body& body) {
-  for (size_t k = 0; k < body.graph.nodes.size(); ++k) body.graph.nodes[k].cut = !body.requires_grad[k];
-  for (Id id : body.outputs) body.graph.results.push_back({-1, id});
-  std::optional<Graph> stacked = Stacking(body.graph, body.arguments, 1).run();
-  if (stacked) body.graph = std::move(*stacked);
-  body.outputs.clear();
-  for (const Result& r : std::exchange(body.graph.results, {})) body.outputs.push_back(r.id);
-  body.requires_grad.clear();
-  for (GraphNode& n : body.graph.nodes) {
-    body.requires_grad.push_back(!n.cut);
-    n.cut = n.stays = false;
-  }
+  rewrite(body, [](const Body& b) { return Stacking(b.graph, b.arguments, 1).run(); });
 }
 
 }  // namespace reel::plan

@@ -84,14 +84,17 @@ Schedule Calls::schedule() const {
   return schedule;
 }
 
-const Cut& cut_template(const Body& body, const Calls& calls, bool differentiated) {
-  using Key = std::tuple<const Body*, std::vector<bool>, std::vector<bool>, std::vector<bool>, bool, bool>;
+const Cut& cut_template(const Body& whole, const Calls& calls, bool differentiated) {
+  using Key =
+      std::tuple<const Body*, std::vector<bool>, std::vector<bool>, std::vector<bool>, bool, uint64_t>;
   static thread_local std::map<Key, Cut> known;  // bodies outlive everything that was recorded with them
   const auto [at, fresh] = known.try_emplace(
-      {&body, calls.reads, calls.looked_up, calls.states, differentiated, passes().recompute});
+      {&whole, calls.reads, calls.looked_up, calls.states, differentiated, passes().bits()});
   Cut& cut = at->second;
   if (!fresh) return cut;
   cut.recurrence = nullptr;
+  cut.body = passes().batch ? unjoined(whole, calls.reads) : whole;
+  const Body& body = cut.body;
   std::vector<Argument> arguments;
   for (size_t p = 0; p < calls.arguments; ++p) {
     arguments.push_back(calls.reads[p]       ? Argument::read

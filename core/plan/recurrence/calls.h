@@ -41,9 +41,12 @@ size_t output_of(const Body& body, const GraphNode& slice);
 
 // A template cut for a recurrence in which these arguments are read from other calls.
 struct Cut {
+  Body body;  // as it is cut
   Split split;
   const Recurrence* recurrence;  // null: impossible
 };
+// The body with products of joined columns cut where only some of the columns wait for other calls.
+Body unjoined(const Body& body, const std::vector<bool>& reads);
 const Cut& cut_template(const Body& body, const Calls& calls, bool differentiated);
 
 }  // namespace reel::plan

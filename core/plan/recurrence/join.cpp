@@ -8,14 +8,14 @@ namespace reel::plan {
 
 void Batching::recur(std::span<const uint32_t> members) {
   const GraphNode& call = graph_.nodes[members[0]];
-  const Body& body = *call.op->body;
+  const Body& recorded = *call.op->body;
   Calls calls(graph_, members);
-  const bool gradient =
-      differentiated_ && !call.cut &&
-      std::find(body.requires_grad.begin(), body.requires_grad.end(), true) != body.requires_grad.end();
+  const bool gradient = differentiated_ && !call.cut &&
+                        std::ranges::find(recorded.requires_grad, true) != recorded.requires_grad.end();
   if (passes().commute) find_look_ups(calls);
-  const Cut& cut = cut_template(body, calls, gradient);
+  const Cut& cut = cut_template(recorded, calls, gradient);
   if (!cut.recurrence || calls.most_readers > kMostReaders) return in_levels(calls);
+  const Body& body = cut.body;
   calls.arrange(as_rows_lie(calls));
   std::vector<uint32_t> ordered;
   for (uint32_t k : calls.order) ordered.push_back(calls.members[k]);
@@ -66,7 +66,7 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
   const auto outputs = static_cast<int64_t>(r.body.outputs.size());
   const size_t first_source = in.size();
   for (Id p : cut.split.reads) {
-    const auto& body_outputs = call.op->body->outputs;
+    const auto& body_outputs = cut.body.outputs;
     const Given given = given_rows(calls, static_cast<uint32_t>(p));
     int64_t source = -1, at = 0;
     if (given.id >= 0) {
@@ -99,7 +99,7 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
   }
   for (size_t k = 0; k < cut.split.reads.size(); ++k) {
     const Id p = cut.split.reads[k];
-    if (!read_outside(*call.op->body, cut.split, p)) continue;
+    if (!read_outside(cut.body, cut.split, p)) continue;
     std::vector<int64_t> list;
     std::vector<Id> sources;
     for (const Schedule::Run& run : schedule.reads[k]) {
@@ -110,7 +110,7 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
       if (at == sources.end()) at = sources.insert(at, id);
       list.insert(list.end(), {at - sources.begin(), run.from, run.count});
     }
-    Shape shape = call.op->body->graph.shape(p);
+    Shape shape = cut.body.graph.shape(p);
     shape[0] = schedule.rows;
     values[static_cast<size_t>(p)] = to_.add(
         {.op = &pick_rows_op, .origin = call.origin, .dtype = r.dtype(), .cut = call.cut, .shape = shape},
