@@ -116,12 +116,15 @@ struct Body {
   std::vector<uint64_t> words;      // equal words, equal body
 };
 void identify(Body& body);  // finds its words
+// Whether this is a call of a template whose outputs are slices of it, not the call itself.
+inline bool has_columns(const GraphNode& n) { return n.op->body && n.op->body->outputs.size() > 1; }
 // Its calls recorded over these values of its leaves: the values of leaves and nodes. No gradient passes
 // where none passed in the function.
 Tensors written_out(const Body& body, Tensors values);
-// False where the function cannot be a template. `nodes`: what it recorded.
-bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const Tensors& outputs, Body& body,
-               std::vector<Node*>& captured);
+// False where the function cannot be a template. `nodes`: what it recorded. `leaves`: the arguments, then
+// what it captured. Both are read into the memory that is there.
+bool read_body(std::span<Node* const> nodes, const Tensors& arguments, const Tensors& outputs, Body& body,
+               std::vector<Node*>& leaves);
 
 // ---- The passes: each a file, from graph to graph. What stays is kept. ----
 
