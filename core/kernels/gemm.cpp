@@ -2,21 +2,15 @@
 
 #include <algorithm>
 
-#include "core/buffer.h"
 #include "core/kernels/dnnl.h"
-#include "core/kernels/packed.h"
 #include "core/kernels/parallel.h"
 #include "core/kernels/simd.h"
-#include "core/kernels/small_product.h"
 
 namespace reel {
 
 namespace {
 
 constexpr int64_t kTiny = 16384;  // multiplications below which a library call costs more than it saves
-constexpr int64_t kSmall = int64_t{1} << 19;  // those up to which our own blocks are faster
-constexpr int64_t kSmallRight = int64_t{1}
-                                << 13;  // elements of B, padded, of which the nearest cache holds as many
 
 // c += one row times a matrix, without a library call: a recurrent step at batch 1.
 void add_row_times_matrix(int64_t n, int64_t k, const float* a, int64_t step, Matrix<const float> b,
@@ -32,15 +26,6 @@ void add_row_times_matrix(int64_t n, int64_t k, const float* a, int64_t step, Ma
   }
 }
 
-// By blocks of rows, B's rows padded first.
-void small_product(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b,
-                   Matrix<float> c, float beta) {
-  static thread_local Buffer room;
-  if (!room) room = Buffer(kSmallRight * sizeof(float));
-  PackedMatrix::for_one_row(k, n, room.data()).pack(b);
-  simd::rows_times_padded(m, n, k, a, reinterpret_cast<const float*>(room.data()), c, beta != 0);
-}
-
 }  // namespace
 
 // Measured on two cores of Zen 5 (AVX-512) with oneDNN 2.6.3, a thread each; GFLOP/s out of 250:
@@ -49,7 +34,6 @@ void small_product(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matri
 //   one row       either is as fast as memory, or slower than a loop
 Routine choose(int64_t m, int64_t n, int64_t k, bool transposed_b) {
   if (k == 0 || m == 1 || m * n * k <= kTiny) return Routine::loops;
-  if (m * n * k <= kSmall && k * ((n + 15) / 16 * 16) <= kSmallRight) return Routine::blocks;
   return transposed_b && m > 8 ? Routine::matmul : Routine::sgemm;
 }
 
@@ -89,7 +73,6 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const f
           add_row_times_matrix(columns, k, part_a.data + r * a.row, a.col, part_b, row);
         }
         return;
-      case Routine::blocks: return small_product(rows, columns, k, part_a, part_b, part, beta);
       case Routine::sgemm: return dnnl_wall::sgemm(rows, columns, k, part_a, part_b, part, beta);
       case Routine::matmul: return dnnl_wall::matmul(rows, columns, k, part_a, part_b, part, beta);
     }
