@@ -183,8 +183,14 @@ const Register accumulate_registered(accumulate_op);
 const Op& plus_op() {
   static const Op op = [] {
     Op plus{.name = "plus",
-            .doc = "y = a + b, made by the planner",
+            .doc = "y = a + b, of one shape, made by the planner",
             .kind = Kind::pointwise,
+            .vjp =
+                [](Vjp& g) {
+                  for (size_t k = 0; k < 2; ++k) {
+                    if (g.needs(k)) g[k] = g.dy;
+                  }
+                },
             .inputs = 2,
             .lanes = [](const lanes::Inputs& x) { return x[0] + x[1]; }};
     plus.program = lanes::trace(plus.inputs, plus.lanes);

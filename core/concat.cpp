@@ -5,6 +5,7 @@
 
 #include "core/kernels/parallel.h"
 #include "core/kernels/pointwise.h"
+#include "core/kernels/simd.h"
 #include "core/structural.h"
 
 namespace reel {
@@ -16,6 +17,7 @@ struct Piece {
   Array tail;
   int64_t bytes;
   bool plain;  // contiguous
+  bool done = false;
   Piece(const Array& part, int axis) : tail{part.data, part.dtype, {}, {}} {
     for (int k = axis; k < part.shape.rank(); ++k) {
       tail.strides[static_cast<size_t>(k - axis)] = part.stride(k);
@@ -26,6 +28,16 @@ struct Piece {
   }
 };
 
+// Columns of a matrix that is read transposed, all at once; false where it is something else.
+bool put_transposed(const Array& part, int axis, std::byte* to, int64_t row) {
+  if (axis != 1 || part.shape.rank() != 2 || size_of(part.dtype) != sizeof(float)) return false;
+  const int64_t rows = part.shape[0], columns = part.shape[1];
+  if (part.stride(0) != 1 || part.stride(1) < rows || rows < 2) return false;
+  simd::transpose(reinterpret_cast<float*>(to), row, part.as<float>(), part.stride(1),
+                  static_cast<size_t>(columns), static_cast<size_t>(rows));
+  return true;
+}
+
 void join(const Exec& e) {
   if (e.out.shape.numel() == 0) return;
   const auto axis = static_cast<int>(e.attrs.i[0]);
@@ -35,27 +47,34 @@ void join(const Exec& e) {
   for (int k = 0; k < axis; ++k) outer *= e.out.shape[k];
   const auto width = static_cast<int64_t>(size_of(e.out.dtype));
   const int64_t row = e.out.shape.numel() / outer;
+  int64_t column = 0;
+  for (size_t p = 0; p < pieces.size(); ++p) {
+    if (put_transposed(e.in[p], axis, e.out.data + column, row)) pieces[p].done = true;
+    column += pieces[p].bytes;
+  }
   parallel_for(outer, row, [&](int64_t begin, int64_t end) {
     for (int64_t o = begin; o < end; ++o) {
       std::byte* to = e.out.data + o * row * width;
       for (size_t p = 0; p < pieces.size(); ++p) {
-        const std::byte* from = pieces[p].tail.data;
+        Array from = pieces[p].tail;
+        const int64_t bytes = pieces[p].bytes;
+        if (bytes == 0 || pieces[p].done) {
+          to += bytes;
+          continue;
+        }
         int64_t rest = o;
         for (int k = axis; k-- > 0; rest /= e.out.shape[k]) {
-          from += rest % e.out.shape[k] * e.in[p].stride(k) * width;
+          from.data += rest % e.out.shape[k] * e.in[p].stride(k) * width;
         }
-        if (pieces[p].plain && pieces[p].bytes > 0)
-          std::memcpy(to, from, static_cast<size_t>(pieces[p].bytes));
-        to += pieces[p].bytes;
+        if (pieces[p].plain) {
+          std::memcpy(to, from.data, static_cast<size_t>(bytes));
+        } else {
+          copy(from, {to, from.dtype, from.shape, row_major(from.shape)});
+        }
+        to += bytes;
       }
     }
   });
-  int64_t begin = 0;
-  for (size_t p = 0; p < pieces.size(); ++p) {  // as a matrix read transposed, which is copied as a whole
-    if (!pieces[p].plain)
-      copy(e.in[p], {e.out.data + begin, e.out.dtype, e.in[p].shape, row_major(e.out.shape)});
-    begin += pieces[p].bytes;
-  }
 }
 
 void joined_shape(Signature& s) {

@@ -46,7 +46,8 @@ struct Template {
   Op op;
 };
 
-Template* intern(plan::Body body) {
+// Takes the body where it is new.
+Template* intern(plan::Body& body) {
   // Ops outlive everything that was recorded with them.
   static thread_local auto* interned = new Interned<Template>(kMostBodies);
   const uint64_t hash = hash_of(body.words);
@@ -59,6 +60,7 @@ Template* intern(plan::Body body) {
   t->op.vjp = body_vjp;
   t->op.shape_is_argument = true;
   t->op.body = &t->body;
+  body = {};
   return t;
 }
 
@@ -107,6 +109,7 @@ const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
   }
   traces.emplace_back();
   Trace& t = traces.back();
+  t.in.reserve(in.size());
   for (const Tensor& x : in) {
     t.in.emplace_back(x.shape(), x.dtype());
   }
@@ -135,6 +138,7 @@ bool Once::State::Trace::fits(const Tape& tape, const Tensors& arguments) const 
 
 void Once::State::record_body(Tape& tape, const Tensors& in, Trace& trace) const {
   Tensors arguments;
+  arguments.reserve(in.size());
   for (const Tensor& x : in) {
     Node* n = tape.placeholder(x.dtype(), x.shape());
     n->requires_grad = tape.grad_enabled && is_float(x.dtype());  // as one of the calls may ask
@@ -142,23 +146,27 @@ void Once::State::record_body(Tape& tape, const Tensors& in, Trace& trace) const
   }
   const Tape::Aside aside(tape);  // what is recorded now is no part of the step
   const Tensors out = f(arguments);
-  std::vector<Node*> nodes;
+  // What is read into lies in memory that is kept.
+  static thread_local std::vector<Node*> nodes, leaves;
+  static thread_local plan::Body body;
+  nodes.clear();
   for (Node* n : tape.pending()) {
     if (n) nodes.push_back(n);
   }
   std::vector<size_t> first;  // a cell often shows what it also carries on
   Tensors different;
+  first.reserve(out.size());
+  different.reserve(out.size());
   for (const Tensor& y : out) {
     const auto same = [&](const Tensor& other) { return other.node() == y.node(); };
     first.push_back(static_cast<size_t>(std::find_if(out.begin(), out.end(), same) - out.begin()));
     if (first.back() + 1 == first.size()) different.push_back(y);
   }
-  plan::Body body;
-  std::vector<Node*> captured;
-  if (!plan::read_body(nodes, arguments, different, body, captured)) return;
+  if (!plan::read_body(nodes, arguments, different, body, leaves)) return;
   trace.shape = out[0].shape();
   trace.dtype = out[0].dtype();
   trace.shape[1] = 0;
+  trace.columns.reserve(out.size());
   for (size_t k = 0; k < out.size(); ++k) {
     if (first[k] < k) {
       trace.columns.push_back(trace.columns[first[k]]);
@@ -167,8 +175,9 @@ void Once::State::record_body(Tape& tape, const Tensors& in, Trace& trace) const
     trace.columns.push_back({trace.shape[1], out[k].size(1), k});
     trace.shape[1] += out[k].size(1);
   }
-  for (Node* n : captured) trace.captured.emplace_back(n);
-  trace.made = intern(std::move(body));
+  trace.captured.reserve(leaves.size() - in.size());
+  for (size_t k = in.size(); k < leaves.size(); ++k) trace.captured.emplace_back(leaves[k]);
+  trace.made = intern(body);
 }
 
 Tensors Once::operator()(const Tensors& in, Where where) const {
@@ -178,6 +187,7 @@ Tensors Once::operator()(const Tensors& in, Where where) const {
   const State::Trace& trace = state_->trace(tape, in);
   if (!trace.made) return state_->f(in);
   state_->nodes.clear();
+  state_->nodes.reserve(in.size() + trace.captured.size());
   for (const Tensor& x : in) state_->nodes.push_back(checked(x, "once", where));
   for (const Tensor& x : trace.captured) state_->nodes.push_back(x.node());
   const Tensor call(tape.call(trace.made->op, state_->nodes,
@@ -186,7 +196,9 @@ Tensors Once::operator()(const Tensors& in, Where where) const {
   out.reserve(trace.columns.size());
   for (size_t k = 0; k < trace.columns.size(); ++k) {
     const auto [begin, width, first] = trace.columns[k];
-    out.push_back(first < k ? out[first] : Tensor(tape.column(call.node(), begin, width, where)));
+    out.push_back(first < k                 ? out[first]
+                  : width == trace.shape[1] ? call
+                                            : Tensor(tape.column(call.node(), begin, width, where)));
   }
   return out;
 }

@@ -93,12 +93,13 @@ Tensor record(const Op& op, std::span<const Arg> in, Call call) {
   return result;
 }
 
-Shape shape_of(const Arg& x, std::string_view op) {
-  return x.tensor() ? checked(*x.tensor(), op, x.where())->shape : Shape();
+const Shape& shape_of(const Arg& x, std::string_view op) {
+  static const Shape of_numbers;
+  return x.tensor() ? checked(*x.tensor(), op, x.where())->shape : of_numbers;
 }
 
 int64_t axis_of(const Arg& x, int64_t axis, std::string_view op) {
-  const Shape shape = shape_of(x, op);
+  const Shape& shape = shape_of(x, op);
   const int64_t normal = axis < 0 ? axis + shape.rank() : axis;
   if (normal < 0 || normal >= shape.rank()) {
     fail("[{}] axis {} of a value of shape {}: want {} to {}{}", op, axis, shape, -shape.rank(),

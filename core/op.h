@@ -206,7 +206,7 @@ Tensor record(const Op& op, std::span<const Arg> in, Call call);
 
 // What a public function may ask of its arguments before it records: [] for plain numbers; throws on
 // undefined tensors.
-Shape shape_of(const Arg& x, std::string_view op);
+const Shape& shape_of(const Arg& x, std::string_view op);
 // The axis counted from the front; throws with the caller's place where there is no such axis.
 int64_t axis_of(const Arg& x, int64_t axis, std::string_view op);
 

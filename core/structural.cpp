@@ -224,62 +224,6 @@ Tensor sum_to(Arg x, const Shape& shape) {
   return record(sum_to_op, {&x, 1}, {.attrs = {}, .shape = shape, .list = {}});
 }
 
-// ---- slice: y = x[.., begin:end, ..] ----
-
-const Op slice_op{
-    .name = "slice",
-    .doc = "y = x[.., begin:end, ..] along one axis",
-    .kind = Kind::view,
-    .shape =
-        [](Signature& s) {
-          const auto [axis, begin, end] = s.attrs.i;
-          const int64_t size = s.in(0)[static_cast<int>(axis)];
-          if (begin < 0 || begin > end || end > size) {
-            s.fail("x {} from {} to {} along axis {}: want 0 <= begin <= end <= {}", s.in(0), begin, end,
-                   axis, size);
-          }
-          s.shape = without(s.in(0), static_cast<int>(axis), end - begin);
-        },
-    .vjp = [](Vjp& g) { g.slice(0, g.dy, g.attrs().i[0], g.attrs().i[1]); },
-    .view =
-        [](const Array& in, const Attrs& attrs, Array& out) {
-          out.strides = in.strides;
-          out.data +=
-              attrs.i[1] * in.stride(static_cast<int>(attrs.i[0])) * static_cast<int64_t>(size_of(in.dtype));
-          return true;
-        },
-    .samples =
-        [] {
-          return std::vector<Sample>{{{{4, 3}}, [](auto x) { return slice(x[0], 0, 1, 3); }},
-                                     {{{2, 17, 3}}, [](auto x) { return slice(x[0], 1, 0, 16); }},
-                                     {{{1, 5}}, [](auto x) { return slice(x[0], -1, 4, 5); }},
-                                     {{{3, 2}}, [](auto x) { return slice(x[0], 0, 2, 2); }},
-                                     {{{4, 3}}, [](auto x) {
-                                        return accumulate(
-                                            {{slice(x[0], 0, 0, 2), {}, {}}, {slice(x[0], 0, 1, 3), {}, {}}},
-                                            {2, 3}, x[0].dtype());
-                                      }}};
-        },
-    .bad =
-        [] {
-          return std::vector<BadSample>{{[] {
-                                           return slice(zeros({4, 3}), 0, 1, 5);
-                                         },
-                                         "from 1 to 5"},
-                                        {[] {
-                                           return slice(zeros({4, 3}), 2, 0, 1);
-                                         },
-                                         "axis 2"}};
-        },
-};
-namespace {
-const Register slice_registered(slice_op);
-}  // namespace
-
-Tensor slice(Arg x, int64_t axis, int64_t begin, int64_t end) {
-  return record(slice_op, {x}, {.i = {axis_of(x, axis, "slice"), begin, end}, .f = {}});
-}
-
 // ---- index_select: y[.., j, ..] = x[.., ids[j], ..] ----
 
 namespace {

@@ -17,8 +17,9 @@ Tensor detach(Arg x);    // the same value; no gradient flows through
 Tensor broadcast_to(Arg x, const Shape& shape);  // NumPy's rule, without a copy
 Tensor sum_to(Arg x, const Shape& shape);        // sums what broadcasting to x's shape had repeated
 Tensor slice(Arg x, int64_t axis, int64_t begin, int64_t end);  // x[.., begin:end, ..], without a copy
-Tensor reshaped(const Tensor& x, const Shape& shape);           // the same elements, row by row
-Tensor index_select(Arg x, int64_t axis, Arg ids);              // out[.., j, ..] = x[.., ids[j], ..]
+Tensor select(Arg x, int64_t axis, int64_t index);  // x[.., index, ..] without the axis; -1 is the last index
+Tensor reshaped(const Tensor& x, const Shape& shape);  // the same elements, row by row
+Tensor index_select(Arg x, int64_t axis, Arg ids);     // out[.., j, ..] = x[.., ids[j], ..]
 
 // The sum of contributions to a value of this shape, zero where there are none: how the tape adds up
 // gradients.
@@ -33,8 +34,8 @@ inline constexpr size_t kPlaceWords =
     4;  // of `list`, for each part: at, axis, begin, input that holds the ids or -1
 Place place_of(std::span<const int64_t> list, size_t part);
 // What the planner makes itself, or knows by more than its kind.
-extern const Op accumulate_op, slice_op, sum_to_op, full_op, index_select_op, concat_op, pick_rows_op,
-    put_rows_op, reshape_op, alias_op;
+extern const Op accumulate_op, slice_op, select_op, sum_to_op, full_op, index_select_op, concat_op,
+    pick_rows_op, put_rows_op, reshape_op, alias_op;
 const Op& plus_op();  // a + b, as a pointwise program
 
 }  // namespace reel

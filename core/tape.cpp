@@ -68,7 +68,7 @@ Node* Tape::constant(DType dtype, const Shape& shape, Value value) {
 
 Node* Tape::call(const Op& op, std::span<Node* const> in, Call&& call, Where where) {
   Signature signature(op, in, call.attrs, where);
-  signature.shape = call.shape;
+  if (op.shape_is_argument || !op.shape) signature.shape = call.shape;
   // A body's outputs have a type of their own.
   signature.dtype = in.empty() || op.body || op.recurrence ? call.dtype : in[0]->dtype;
   if (op.shape) op.shape(signature);
@@ -243,17 +243,23 @@ void Tape::flush() {
   if (!nodes.empty()) plan::run_pending(*this, nodes);
 }
 
-Node* checked(const Tensor& tensor, std::string_view op, Where where) {
-  Node* node = tensor.node();
+namespace {
+
+[[noreturn]] void refuse(const Node* node, std::string_view op, Where where) {
   if (!node) fail("[{}] got an undefined tensor, one that never received a value{}", op, at(where));
   if (&node->tape() != &Tape::current()) {
     fail("[{}] the tensor belongs to another thread's tape: hand its values over (to_vector, from) instead{}",
          op, at(where));
   }
-  if (node->state == State::failed) {
-    fail("[{}] the tensor has no value: the computation that should have made it ([{}]{}) failed{}", op,
-         node->op ? node->op->name : "leaf", at(node->where), at(where));
-  }
+  fail("[{}] the tensor has no value: the computation that should have made it ([{}]{}) failed{}", op,
+       node->op ? node->op->name : "leaf", at(node->where), at(where));
+}
+
+}  // namespace
+
+Node* checked(const Tensor& tensor, std::string_view op, Where where) {
+  Node* node = tensor.node();
+  if (!node || &node->tape() != &Tape::current() || node->state == State::failed) refuse(node, op, where);
   return node->variable ? node->variable->version : node;
 }
 

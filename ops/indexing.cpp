@@ -273,9 +273,10 @@ Tensor scatter_add(Arg x, int64_t axis, Arg ids, Arg source) {
 }
 
 Tensor embedding(Arg weight, Arg ids, std::optional<int64_t> padding_idx) {
-  const Shape table = shape_of(weight, "embedding");
+  const Shape& table = shape_of(weight, "embedding");
   Shape shape = shape_of(ids, "embedding");
   if (table.rank() != 2) fail("[embedding] weight {}: want [entries, features]{}", table, at(weight.where()));
+  if (shape.rank() == 1 && !padding_idx) return index_select(weight, 0, ids);
   Tensor rows = index_select(weight, 0, Arg(reshape(ids, {shape.numel()}), ids.where()));
   if (padding_idx) {
     const int64_t padding = *padding_idx < 0 ? *padding_idx + table[0] : *padding_idx;

@@ -54,7 +54,6 @@ const MoreSamples reshape_samples(
           {{{2, 3, 4}}, [](auto x) { return flatten(x[0], 1); }},
           {{{2, 3}}, [](auto x) { return unsqueeze(x[0], -2); }},
           {{{2, 1, 3}}, [](auto x) { return squeeze(x[0], 1); }},
-          {{{4, 3}}, [](auto x) { return select(x[0], -1, -2); }},
       };
     },
     [] {
@@ -100,10 +99,6 @@ const MoreSamples reshape_samples(
              return squeeze(zeros({2, 3}), 2);
            },
            "axis 2 of a value of shape [2, 3]: want -2 to 1"},
-          {[] {
-             return select(zeros({2, 3}), 1, 3);
-           },
-           "index 3 along axis 1 of a value of shape [2, 3]: want -3 to 2"},
       };
     });
 
@@ -251,18 +246,6 @@ Tensor squeeze(Arg x, int64_t axis) {
   const auto k = static_cast<int>(axis_of(x, axis, "squeeze"));
   if (to[k] == 1) to.erase(k);
   return reshape(x, to);
-}
-
-Tensor select(Arg x, int64_t axis, int64_t index) {
-  Shape to = shape_of(x, "select");
-  const auto k = static_cast<int>(axis_of(x, axis, "select"));
-  const int64_t size = to[k], at_index = index < 0 ? index + size : index;
-  if (at_index < 0 || at_index >= size) {
-    fail("[select] index {} along axis {} of a value of shape {}: want {} to {}{}", index, k, to, -size,
-         size - 1, at(x.where()));
-  }
-  to.erase(k);
-  return reshape(Arg(slice(x, k, at_index, at_index + 1), x.where()), to);
 }
 
 Tensor transposed_from(const Tensor& x) {

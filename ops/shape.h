@@ -23,9 +23,8 @@ inline Tensor reshape(Arg x, std::initializer_list<int64_t> shape) {
 
 // Axes first to last become one; a scalar becomes [1].
 Tensor flatten(Arg x, int64_t first = 0, int64_t last = -1);
-Tensor unsqueeze(Arg x, int64_t axis);              // a new axis of size 1, at `axis` of the result
-Tensor squeeze(Arg x, int64_t axis);                // without the axis if its size is 1, else x itself
-Tensor select(Arg x, int64_t axis, int64_t index);  // x[.., index, ..] without the axis; -1 is the last index
+Tensor unsqueeze(Arg x, int64_t axis);  // a new axis of size 1, at `axis` of the result
+Tensor squeeze(Arg x, int64_t axis);    // without the axis if its size is 1, else x itself
 
 Tensor transpose(Arg x, int64_t a, int64_t b);  // axes a and b exchanged
 // What x is the transpose of, its last two axes exchanged, where the tape still knows it; else undefined.

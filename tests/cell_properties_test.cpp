@@ -216,7 +216,9 @@ TEST_CASE("every cell: zoneout of everything keeps the state, and of nothing cha
       for (auto& keep : steps.keep) keep.assign(state.learnables, full({1, 1}, share));
       auto result = nn::unroll(cell, steps, state);
       for (size_t k = 0; k < state.learnables; ++k) {
-        CHECK(distance(result.state.all[k], share == 1 ? state.all[k] : free.state.all[k]) == 0);
+        // A product may be cut elsewhere, and then adds up in another order.
+        CHECK(distance(result.state.all[k], share == 1 ? state.all[k] : free.state.all[k]) <=
+              (share == 1 ? 0 : 1e-15));
       }
     }
   });

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/kernels/dnnl.h"
+#include "core/kernels/simd.h"
 #include "core/tensor.h"
 
 namespace reel {
@@ -73,12 +74,12 @@ void check(const Case& c, bool ta, bool tb, int64_t slack, T beta, std::mt19937&
 
 // Everywhere: k = 0, single rows and columns, the border of the tiny products, 64 and 65 rows, more than a
 // register.
-const std::vector<Case> kCases = {{1, 1, 1},     {1, 1, 0},       {3, 4, 0},     {70, 40, 0},   {0, 3, 4},
-                                  {3, 0, 4},     {1, 7, 5},       {7, 1, 5},     {5, 7, 1},     {2, 3, 4},
-                                  {1, 100, 100}, {1, 33, 300},    {300, 1, 100}, {100, 300, 1}, {16, 16, 64},
-                                  {16, 17, 64},  {17, 31, 33},    {25, 26, 26},  {64, 33, 47},  {65, 33, 47},
-                                  {63, 128, 65}, {128, 64, 96},   {2, 200, 150}, {200, 2, 150}, {200, 150, 2},
-                                  {33, 1, 600},  {129, 127, 131}, {65, 300, 1},  {1, 600, 1},   {600, 40, 1}};
+const std::vector<Case> kCases = {
+    {1, 1, 1},     {1, 1, 0},     {3, 4, 0},     {70, 40, 0},    {0, 3, 4},    {3, 0, 4},       {1, 7, 5},
+    {7, 1, 5},     {5, 7, 1},     {2, 3, 4},     {1, 100, 100},  {1, 33, 300}, {300, 1, 100},   {100, 300, 1},
+    {16, 16, 64},  {16, 17, 64},  {17, 31, 33},  {25, 26, 26},   {64, 33, 47}, {65, 33, 47},    {63, 128, 65},
+    {128, 64, 96}, {2, 200, 150}, {200, 2, 150}, {200, 150, 2},  {33, 1, 600}, {129, 127, 131}, {65, 300, 1},
+    {1, 600, 1},   {600, 40, 1},  {25, 65, 100}, {100, 100, 25}, {13, 48, 50}, {61, 20, 77},    {7, 129, 40}};
 
 template <class T, class Product>
 void check_all(const Product& product, const std::vector<Case>& cases) {
@@ -116,6 +117,25 @@ TEST_CASE("products whose left side lies in rows a power of two apart, on one th
     }
   }
   set_num_threads(0);
+}
+
+TEST_CASE("a matrix is transposed, whatever its size and how far apart its rows are") {
+  std::mt19937 random(3);
+  for (size_t rows : {1, 3, 4, 7, 8, 15, 16, 17, 20, 33, 36, 100}) {
+    for (size_t columns : {1, 4, 5, 16, 18, 65}) {
+      const size_t in_row = columns + 2, out_row = rows + 3;
+      std::vector<float> in(rows * in_row), out(columns * out_row, -1);
+      for (float& x : in) x = static_cast<float>(random() % 1000);
+      simd::transpose(out.data(), static_cast<ptrdiff_t>(out_row), in.data(), static_cast<ptrdiff_t>(in_row),
+                      rows, columns);
+      bool right = true;
+      for (size_t j = 0; j < columns; ++j) {
+        for (size_t i = 0; i < out_row; ++i)
+          right = right && out[j * out_row + i] == (i < rows ? in[i * in_row + j] : -1);
+      }
+      CHECK(right);
+    }
+  }
 }
 
 TEST_CASE("f64 products agree with plain loops, on one thread and on two") {

@@ -111,6 +111,39 @@ TEST_CASE("once: a call is one node and a slice an output, however long the func
   CHECK(close(after[0], e.direct({e.rows[1], e.rows[2]})[0]));
 }
 
+TEST_CASE("once: an only output is the call itself, also where a part of it is read") {
+  Example e;
+  const auto direct = [&](const Tensors& in) -> Tensors { return {tanh(in[0] + matmul(in[1], e.cell.u))}; };
+  const auto loss = [&](const Once::Function& f) {
+    Tensor h = e.rows[0], total = zeros({});
+    for (const Tensor& x : e.rows) {
+      h = f({x, h})[0];
+      total = total + sum(slice(h, 1, 1, 3)) + sum(slice(h, 1, 0, 4) * h);
+    }
+    return total;
+  };
+  const Once cell = once(direct);
+  const Tensor first = cell({e.rows[0], e.rows[1]})[0];  // traced
+  const uint64_t recorded = tape_stats().recorded;
+  const Tensor second = cell({e.rows[1], first})[0];
+  CHECK(tape_stats().recorded - recorded == 1);
+  CHECK(close(second, direct({e.rows[1], first})[0]));
+  const auto gradient = [&](const Once::Function& f, bool looked_at) {
+    e.cell.u.zero_grad();
+    const Tensor total = loss(f);
+    if (looked_at) CHECK(std::isfinite(total.item()));
+    total.backward();
+    return e.cell.u.grad();
+  };
+  const Tensor expected = gradient(direct, false);
+  for (const char* passes : {"", "-recur", "-batch", "none"}) {
+    set_plan_passes(passes);
+    CHECK(close(gradient(cell, false), expected));
+    CHECK(close(gradient(cell, true), expected));
+  }
+  set_plan_passes("");
+}
+
 TEST_CASE("once: what changes between steps is seen") {
   Example e;
   double scale = 1;

@@ -170,6 +170,36 @@ TEST_CASE("batch: products of many values with one weight become one; with two w
   CHECK(begins == want);
 }
 
+TEST_CASE("batch: ids that are selected one after another are looked up where they lie") {
+  const Tensor table = variable({7, 3});
+  const Tensor ids = Tensor::from(std::vector<int64_t>{6, 0, 3, 3, 5, 1}, {6, 1});
+  Tensors rows;
+  for (int t = 1; t < 6; ++t) rows.push_back(embedding(table, select(ids, 0, t)));
+  const Graph before = pending(), after = plan::prune(plan::batch(before));
+  CHECK(count(before, "reshape") == 0);
+  check_sound(before, after);
+  CHECK(only(after, "index_select").shape == Shape{5, 3});
+  CHECK(count(after, "concat") == 0);
+  CHECK(rows[4].to_vector<float>() == embedding(table, select(ids, 0, 5)).to_vector<float>());
+  // Out of order they are joined.
+  rows.clear();
+  for (int t : {1, 0, 2}) rows.push_back(embedding(table, select(ids, 0, t)));
+  CHECK(count(plan::prune(plan::batch(pending())), "concat") == 1);
+}
+
+TEST_CASE("batch: a template that selects from its rows is joined") {
+  const Once cell = once([](const Tensors& in) -> Tensors {
+    return {select(reshape(in[0], {in[0].size(0), 2, 3}), 1, 1) * 2.0};
+  });
+  Tensors x, y;
+  for (int t = 0; t < 4; ++t) x.push_back(uniform({2, 6}));
+  eval(x);
+  for (const Tensor& t : x) y.push_back(cell({t})[0]);
+  CHECK(only(plan::prune(plan::batch(pending())), "mul").shape == Shape{8, 3});
+  for (size_t t = 0; t < 4; ++t)
+    CHECK(y[t].to_vector<float>() == (slice(x[t], 1, 3, 6) * 2.0).to_vector<float>());
+}
+
 TEST_CASE("batch: what enters a recurrence is joined, the recurrence is not, what leaves it waits") {
   const Tensor w = variable({3, 4}), u = variable({4, 4}), out = variable({4, 5});
   Tensors x;
@@ -392,6 +422,15 @@ TEST_CASE("fuse: an LSTM step is one kernel forward and at most two backward") {
   };
   CHECK(kernels(6, false) - kernels(5, false) == 1);
   CHECK(kernels(9, true) - kernels(5, true) <= 4 * (1 + 2));
+}
+
+TEST_CASE("fuse: pointwise work that mixes lanes is a kernel by itself, where it runs once") {
+  const Tensor ids = Tensor::from(std::vector<int64_t>{3, 1, 3, 0}, {4});
+  const Tensor counts = to(not_equal(ids, 3.0), DType::f32), x = counts * 0.5;
+  Graph graph = pending();
+  plan::fuse(graph);
+  for (const GraphNode& n : graph.nodes) CHECK((n.kernel >= 0) == (n.op->kind == Kind::pointwise));
+  CHECK(x.to_vector<float>() == std::vector<float>{0, 0.5f, 0, 0.5f});
 }
 
 TEST_CASE("fuse: a kernel holds nodes of one space, and writes what others read and nothing else") {

@@ -51,6 +51,31 @@ TEST_CASE("recurrence: products and views of the state before") {
   });
 }
 
+TEST_CASE("recurrence: a product of joined columns, of which some wait for the state before") {
+  for (const bool transposed : {false, true}) {
+    same([=](Numbers& n) {  // a minimal gated unit
+      const Tensor w = n.parameter(transposed ? Shape{4, 7} : Shape{7, 4}), u = n.parameter({7, 4});
+      return ending(chain(
+          [=](const Tensors& in) -> Tensors {
+            const Tensor f = sigmoid(matmul(concat({in[1], in[0]}, 1), transposed ? transpose(w, 0, 1) : w));
+            return {in[1] + f * (tanh(matmul(concat({f * in[1], in[0]}, 1), u)) - in[1])};
+          },
+          {n.parameter({2, 4})}, steps(n, 5, {2, 3})));
+    });
+  }
+  same([](Numbers& n) {  // some between others, some of the step alone, some twice
+    const Tensor w = n.parameter({10, 3}), v = n.parameter({6, 3}), b = n.parameter({3});
+    return ending(chain(
+        [=](const Tensors& in) -> Tensors {
+          const Tensor x = tanh(in[0]);
+          return {tanh(matmul(concat({x, in[1], in[0], slice(x, 1, 0, 1)}, 1), w) + b +
+                       matmul(concat({x, in[0]}, 1), v) +
+                       matmul(concat({x, x * 2.0, in[1], in[1] * in[1]}, 1), concat({v, v}, 0)))};
+        },
+        {n.parameter({2, 3})}, steps(n, 5, {2, 3})));
+  });
+}
+
 TEST_CASE("recurrence: outputs that are views, constants, equal") {
   same([](Numbers& n) {
     const Tensor w = n.parameter({3, 6});

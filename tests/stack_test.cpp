@@ -78,7 +78,8 @@ TEST_CASE("stack: other widths, weights as they are, a weight twice, a frozen on
           const Tensor a = n.parameter({4, 2}), b = n.parameter({4, 3}), c = n.parameter({4, 4}),
                        d = n.parameter({4, 4}), frozen = n.constant({4, 2}), both = n.parameter({4, 8});
           const Cell cell = [=](const Tensors& in) -> Tensors {
-            const Tensor h = in[1];
+            const Tensor h = in[1], bent = h * h;
+            const Tensor same = matmul(bent, c) * matmul(bent, d);  // as h reads them transposed
             Tensor apart;
             {
               const NoGrad none;
@@ -86,7 +87,7 @@ TEST_CASE("stack: other widths, weights as they are, a weight twice, a frozen on
             }
             const Tensor wide = concat({matmul(h, a), matmul(h, frozen)}, 1);
             const Tensor total = sum(matmul(h, b), 1, true);
-            return {tanh(matmul(h, c) + matmul(h, c) * 0.5 + wide + in[0] + total + apart * 0.1 +
+            return {tanh(matmul(h, c) + matmul(h, c) * 0.5 + wide + in[0] + total + apart * 0.1 + same +
                          matmul(h, slice(both, 1, 0, 4)) * matmul(h, slice(both, 1, 4, 8)) +
                          matmul(h, transpose(c, 0, 1)) + matmul(h, transpose(d, 0, 1)))};
           };

@@ -60,7 +60,7 @@ Routine choose(int64_t m, int64_t n, int64_t k, bool transposed_b) {
 void in_pieces(int64_t m, int64_t n, int64_t k, int64_t least_rows, bool columns_too,
                Callable<int64_t, int64_t, int64_t, int64_t> piece) {
   constexpr int64_t kColumns = 64;
-  const int64_t threads = threads_for(m * n * k / 8);
+  const int64_t threads = threads_for(m * n * k / 16);  // each has 1 us of work
   const int64_t blocks = columns_too ? (n + kColumns - 1) / kColumns : 1;
   const int64_t by_rows = std::clamp(m / least_rows, int64_t{1}, threads),
                 by_columns = std::min(blocks, threads);

@@ -62,7 +62,40 @@ class PointwiseRun {
     for (int64_t i = begin; i < end; ++i) outer(i);
   }
 
+  // Whether machine code alone does it: nothing is packed, nothing summed.
+  static bool bare(const PreparedPointwise& p) {
+    return p.loop_ && p.rooms_ == 0 && p.shape_.rank() <= 2 && p.addresses_.size() <= kMostAddresses;
+  }
+  // Indices [begin, end) of the outermost dimension by machine code alone, which needs no more than
+  // addresses.
+  static void bare_range(const PreparedPointwise& p, std::byte* const* data, std::span<const double> scalars,
+                         int64_t begin, int64_t end) {
+    LaneRows rows[kMostAddresses];
+    float numbers[kMostAddresses];
+    const bool flat = p.shape_.rank() == 1;
+    bool joins = !flat;
+    size_t count = 0, number = 0;
+    for (const uint16_t slot : p.addresses_) {
+      const size_t inputs = p.inputs_.size();
+      if (slot >= inputs && slot < p.operands_) {
+        const auto& c = p.constants_[number];
+        numbers[number] = static_cast<float>(c.is_number ? c.number : scalars[c.scalar]);
+        rows[count++] = {reinterpret_cast<std::byte*>(&numbers[number++]), 0};
+        continue;
+      }
+      const size_t k = slot < inputs ? slot : inputs + slot - p.operands_;
+      constexpr auto kBytes = static_cast<ptrdiff_t>(sizeof(float));
+      const ptrdiff_t step = p.strides_[k][0];
+      joins = joins && step == (slot < inputs && p.inputs_[slot].splat ? 0 : p.inner_);
+      rows[count++] = {data[k] + begin * step * kBytes, flat ? 0 : step * kBytes};
+    }
+    const auto size = static_cast<size_t>(end - begin), inner = static_cast<size_t>(p.inner_);
+    if (flat) return p.loop_(rows, 1, size);
+    p.loop_(rows, joins ? 1 : size, joins ? size * inner : inner);
+  }
+
  private:
+  static constexpr size_t kMostAddresses = 24;
   struct Load {
     uint16_t operand;
     bool packed;

@@ -17,24 +17,47 @@
 HWY_BEFORE_NAMESPACE();
 namespace reel::simd::HWY_NAMESPACE {
 
-// Four by four of them; rows are so many bytes apart.
-HWY_INLINE void transpose_square(const std::byte* in, ptrdiff_t in_row, std::byte* out, ptrdiff_t out_row) {
 #if HWY_TARGET == HWY_SCALAR
+
+constexpr size_t kStrip = 4;
+template <size_t rows>
+HWY_INLINE void transpose_strip(const std::byte* in, ptrdiff_t in_row, std::byte* out, ptrdiff_t out_row) {
   for (ptrdiff_t i = 0; i < 4; ++i) {
     for (ptrdiff_t j = 0; j < 4; ++j) std::memcpy(out + j * out_row + 4 * i, in + i * in_row + 4 * j, 4);
   }
+}
+
 #else
+
+constexpr size_t kStrip = HWY_MAX_BYTES >= 64 ? 16 : HWY_MAX_BYTES >= 32 ? 8 : 4;
+
+// Four words each of rows 0, 4, 8, .. of `rows`, one after another.
+template <size_t rows>
+HWY_INLINE auto every_fourth(const std::byte* in, ptrdiff_t in_row) {
   namespace hn = hwy::HWY_NAMESPACE;
-  const hn::FixedTag<uint8_t, 16> bytes;
-  const hn::FixedTag<uint32_t, 4> d;
-  const hn::FixedTag<uint64_t, 2> twice;
-  const auto load = [&](ptrdiff_t i) HWY_ATTR {
-    return hn::BitCast(d, hn::LoadU(bytes, reinterpret_cast<const uint8_t*>(in + i * in_row)));
-  };
+  const hn::FixedTag<uint32_t, rows> d;
+  if constexpr (rows == 4) {
+    return hn::BitCast(d, hn::LoadU(hn::FixedTag<uint8_t, 16>(), reinterpret_cast<const uint8_t*>(in)));
+  } else {
+    const auto lower = every_fourth<rows / 2>(in, in_row);
+    const auto upper = every_fourth<rows / 2>(in + static_cast<ptrdiff_t>(rows / 2) * in_row, in_row);
+    return hn::Combine(d, upper, lower);
+  }
+}
+
+// Rows by four columns of them; rows are so many bytes apart. Squares of four by four beside each other.
+template <size_t rows>
+HWY_INLINE void transpose_strip(const std::byte* in, ptrdiff_t in_row, std::byte* out, ptrdiff_t out_row) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const hn::FixedTag<uint32_t, rows> d;
+  const hn::FixedTag<uint64_t, rows / 2> twice;
+  const hn::FixedTag<uint8_t, rows * 4> bytes;
   const auto store = [&](ptrdiff_t j, auto row) HWY_ATTR {
     hn::StoreU(hn::BitCast(bytes, row), bytes, reinterpret_cast<uint8_t*>(out + j * out_row));
   };
-  const auto row0 = load(0), row1 = load(1), row2 = load(2), row3 = load(3);
+  const auto row0 = every_fourth<rows>(in, in_row), row1 = every_fourth<rows>(in + in_row, in_row),
+             row2 = every_fourth<rows>(in + 2 * in_row, in_row),
+             row3 = every_fourth<rows>(in + 3 * in_row, in_row);
   const auto left01 = hn::BitCast(twice, hn::InterleaveLower(d, row0, row1));
   const auto left23 = hn::BitCast(twice, hn::InterleaveLower(d, row2, row3));
   const auto right01 = hn::BitCast(twice, hn::InterleaveUpper(d, row0, row1));
@@ -43,8 +66,9 @@ HWY_INLINE void transpose_square(const std::byte* in, ptrdiff_t in_row, std::byt
   store(1, hn::InterleaveUpper(twice, left01, left23));
   store(2, hn::InterleaveLower(twice, right01, right23));
   store(3, hn::InterleaveUpper(twice, right01, right23));
-#endif
 }
+
+#endif
 
 // out[j, i] = in[i, j] of in[rows, columns]. Sixteen rows of the output at a time: as many cache lines are
 // written bit by bit.
@@ -59,16 +83,21 @@ inline void transpose_words(const void* in, ptrdiff_t in_row, void* out, ptrdiff
   };
   for (size_t block = 0; block < columns; block += kBlock) {
     const size_t end = std::min(columns, block + kBlock);
-    for (size_t i = 0; i < rows; i += 4) {
+    for (size_t i = 0; i < rows;) {
+      const size_t strip = i + kStrip <= rows ? kStrip : std::min<size_t>(4, rows - i);
       for (size_t j = block; j < end; j += 4) {
-        if (i + 4 <= rows && j + 4 <= end) {
-          transpose_square(from(i, j), in_row, to(i, j), out_row);
-          continue;
-        }
-        for (size_t r = i; r < std::min(rows, i + 4); ++r) {
-          for (size_t c = j; c < std::min(end, j + 4); ++c) std::memcpy(to(r, c), from(r, c), 4);
+        const bool whole = j + 4 <= end;
+        if (whole && strip == kStrip) {
+          transpose_strip<kStrip>(from(i, j), in_row, to(i, j), out_row);
+        } else if (whole && strip == 4) {
+          transpose_strip<4>(from(i, j), in_row, to(i, j), out_row);
+        } else {
+          for (size_t c = j; c < std::min(end, j + 4); ++c) {
+            for (size_t r = i; r < i + strip; ++r) std::memcpy(to(r, c), from(r, c), 4);
+          }
         }
       }
+      i += strip;
     }
   }
 }

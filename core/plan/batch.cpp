@@ -103,7 +103,7 @@ void Batching::keep(size_t k) {
     spot_[static_cast<size_t>(id)] = spot_[static_cast<size_t>(canon(id))];
     return;
   }
-  if (const Id rows = rejoined(n); rows >= 0) {
+  if (const Id rows = rejoined(n, graph_.in(n)); rows >= 0) {
     spot_[static_cast<size_t>(id)].id = rows;
     return;
   }
@@ -169,9 +169,14 @@ void Batching::expand(std::span<uint32_t> members) {
   for (Id id : body.outputs) expanded_.back().push_back(now[static_cast<size_t>(id)]);
   int64_t row = 0;
   for (uint32_t k : members) {
-    spot_[static_cast<size_t>(graph_.id_of(k))] = {-1 - number, row, members.size() == 1};
+    spot_[static_cast<size_t>(graph_.id_of(k))] = spot_in(number, row, members.size() == 1);
     row += graph_.nodes[k].shape[0];
   }
+}
+
+Batching::Spot Batching::spot_in(int32_t expansion, int64_t row, bool whole) const {
+  const std::vector<Id>& outputs = expanded_[static_cast<size_t>(expansion)];
+  return {outputs.size() == 1 ? outputs[0] : -1 - expansion, row, whole};
 }
 
 Batching::Spot Batching::column_of(const GraphNode& slice) {

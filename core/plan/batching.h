@@ -42,7 +42,7 @@ class Batching {
   Id packed(Id call, const Spot& s);
   void keep(size_t k);
   // What joins pieces of one value that lie there one behind another is a view of it; -1 where it is not so.
-  Id rejoined(const GraphNode& n);
+  Id rejoined(const GraphNode& n, std::span<const Id> parts);
   // Where a value's elements lie one behind another: in which value of the new graph, from which element on.
   std::pair<Id, int64_t> elements_behind(Id id) const;
   // The element of its input from which on a view reads it, where it does so without gaps and lets gradients
@@ -70,6 +70,8 @@ class Batching {
   std::vector<uint32_t> as_rows_lie(const Calls& calls) const;
   // Level by level, as an unrolled recurrence.
   void in_levels(const Calls& calls);
+  // Where a call is: its only output, or rows of an expansion.
+  Spot spot_in(int32_t expansion, int64_t row, bool whole) const;
   // Where an output of a call is: the calls' spots say which expansion, and which rows of it.
   Spot column_of(const GraphNode& slice);
   // The number of these constants among the run's.

@@ -1,6 +1,5 @@
 // The body of a template, read from what a function recorded.
 #include <bit>
-#include <unordered_map>
 #include <utility>
 
 #include "core/plan/graph.h"
@@ -8,53 +7,86 @@
 
 namespace reel::plan {
 
-bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const Tensors& outputs, Body& body,
-               std::vector<Node*>& captured) {
+namespace {
+
+void clear(Body& body) {
+  body.graph.leaves.clear();
+  body.graph.nodes.clear();
+  body.graph.inputs.clear();
+  if (!body.graph.list) body.graph.list = std::make_shared<std::vector<int64_t>>();
+  body.graph.list->clear();
+  body.floats.clear();
+  body.outputs.clear();
+  body.requires_grad.clear();
+  body.leaf_grads.clear();
+}
+
+// Numbers the leaves and nodes of a body that is being read.
+class Numbers {
+ public:
+  Numbers(std::span<Node* const> nodes, std::vector<Node*>& leaves) : nodes_(nodes), leaves_(leaves) {
+    leaves_.clear();
+    for (size_t k = 0; k < nodes.size(); ++k) nodes[k]->index = static_cast<int32_t>(k);
+  }
+  bool own(const Node* n) const { return is(nodes_, n); }
+  bool leaf(const Node* n) const { return is(leaves_, n); }
+  void add_leaf(Node* n) {
+    n->index = static_cast<int32_t>(leaves_.size());
+    leaves_.push_back(n);
+  }
+  // When all leaves are known.
+  Id id_of(const Node* n) const { return n->index + (own(n) ? static_cast<Id>(leaves_.size()) : 0); }
+
+ private:
+  static bool is(std::span<Node* const> in, const Node* n) {
+    return n->index >= 0 && static_cast<size_t>(n->index) < in.size() &&
+           in[static_cast<size_t>(n->index)] == n;
+  }
+  std::span<Node* const> nodes_;
+  std::vector<Node*>& leaves_;
+};
+
+}  // namespace
+
+bool read_body(std::span<Node* const> nodes, const Tensors& arguments, const Tensors& outputs, Body& body,
+               std::vector<Node*>& leaves) {
+  clear(body);
   if (outputs.empty()) return false;
   for (const Tensor& y : outputs) {
     if (y.dim() != 2 || y.size(0) != outputs[0].size(0) || y.dtype() != outputs[0].dtype()) return false;
   }
-  std::unordered_map<const Node*, Id> id_of;
-  for (const Tensor& x : arguments) {
-    id_of[x.node()] = static_cast<Id>(body.graph.leaves.size());
-    body.graph.leaves.push_back({x.dtype(), x.shape(), row_major(x.shape())});
-  }
+  Numbers numbers(nodes, leaves);
+  const auto add_leaf = [&](Node* n) {
+    numbers.add_leaf(n);
+    body.graph.leaves.push_back({n->dtype, n->shape, n->value ? n->value->strides : row_major(n->shape)});
+    body.leaf_grads.push_back(n->requires_grad);
+  };
+  for (const Tensor& x : arguments) add_leaf(x.node());
   body.arguments = arguments.size();
   // What is read and was not recorded here was captured; its number comes after the arguments'.
-  std::unordered_map<const Node*, bool> own;
-  for (const Node* n : nodes) own[n] = true;
-  const auto capture = [&](Node* n) {
-    if (own.contains(n) || id_of.contains(n)) return;
-    id_of[n] = static_cast<Id>(body.graph.leaves.size());
-    const Strides strides = n->value ? n->value->strides : row_major(n->shape);
-    body.graph.leaves.push_back({n->dtype, n->shape, strides});
-    captured.push_back(n);
-  };
   for (const Node* n : nodes) {
     if (n->op->kind == Kind::source && n->op != &full_op) return false;  // each call draws its own
     if (n->op->body) return false;
-    for (uint32_t k = 0; k < n->inputs; ++k) capture(n->in[k]);
+    for (uint32_t k = 0; k < n->inputs; ++k) {
+      if (!numbers.own(n->in[k]) && !numbers.leaf(n->in[k])) add_leaf(n->in[k]);
+    }
   }
-  std::vector<Id> in;
+  static thread_local std::vector<Id> in;
   for (const Node* n : nodes) {
     in.clear();
-    for (uint32_t k = 0; k < n->inputs; ++k) in.push_back(id_of.at(n->in[k]));
+    for (uint32_t k = 0; k < n->inputs; ++k) in.push_back(numbers.id_of(n->in[k]));
     GraphNode node{.op = n->op, .i = n->attrs.i, .dtype = n->dtype, .shape = n->shape};
     if (n->attrs.f[0] != 0 || n->attrs.f[1] != 0) {
       node.floats = static_cast<int32_t>(body.floats.size());
       body.floats.push_back(n->attrs.f);
     }
-    id_of[n] =
-        body.graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
+    body.graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
+    body.requires_grad.push_back(n->requires_grad);
   }
   for (const Tensor& y : outputs) {
-    const auto at = id_of.find(y.node());
-    if (at == id_of.end() || !body.graph.is_node(at->second)) return false;  // an input handed through
-    body.outputs.push_back(at->second);
+    if (!numbers.own(y.node())) return false;  // an input handed through
+    body.outputs.push_back(numbers.id_of(y.node()));
   }
-  for (const Tensor& x : arguments) body.leaf_grads.push_back(x.node()->requires_grad);
-  for (const Node* n : captured) body.leaf_grads.push_back(n->requires_grad);
-  for (const Node* n : nodes) body.requires_grad.push_back(n->requires_grad);
   if (passes().batch) stack(body);
   identify(body);
   return true;
@@ -76,7 +108,8 @@ void rewrite(Body& body, const std::function<std::optional<Graph>(const Body&)>&
 void identify(Body& body) {
   const Graph& graph = body.graph;
   auto& words = body.words;
-  words = {body.arguments, graph.leaves.size(), graph.nodes.size()};
+  words.clear();
+  words.insert(words.end(), {body.arguments, graph.leaves.size(), graph.nodes.size()});
   const auto shape_words = [&](const Shape& shape) {
     words.push_back(static_cast<uint64_t>(shape.rank()));
     for (int64_t d : shape) words.push_back(static_cast<uint64_t>(d));

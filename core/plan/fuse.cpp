@@ -60,6 +60,9 @@ class Fusing {
     for (const Group& g : groups_) {
       if (!g.nodes.empty()) write(g);
     }
+    for (size_t k = 0; k < graph_.nodes.size(); ++k) {
+      if (lone(k)) write({{static_cast<uint32_t>(k)}, time_[k]});
+    }
     set_order();
   }
 
@@ -85,6 +88,11 @@ class Fusing {
     return std::all_of(in.begin(), in.end(), [&](Id id) {
       return graph_.dtype(id) == DType::f32 || graph_.dtype(id) == DType::boolean;
     });
+  }
+  // Pointwise work that mixes kinds of lanes is a kernel by itself, which is prepared once.
+  bool lone(size_t k) const {
+    const GraphNode& n = graph_.nodes[k];
+    return n.op->kind == Kind::pointwise && !fusable(k) && n.shape.numel() > 0 && graph_.repeats == 1;
   }
   // Views and what can be fused run when somebody reads them; a number is written into the program.
   bool fixed(size_t k) const { return !is_view(k) && !fusable(k) && !is_number(k); }

@@ -121,12 +121,15 @@ void identify(Body& body);  // finds its words
 // Its graph by a pass that moves no gradient; as it was where there is nothing to rewrite.
 void rewrite(Body& body, const std::function<std::optional<Graph>(const Body&)>& pass);
 void stack(Body& body);  // its products of one value with several weights become one
+// Whether this is a call of a template whose outputs are slices of it, not the call itself.
+inline bool has_columns(const GraphNode& n) { return n.op->body && n.op->body->outputs.size() > 1; }
 // Its calls recorded over these values of its leaves: the values of leaves and nodes. No gradient passes
 // where none passed in the function.
 Tensors written_out(const Body& body, Tensors values);
-// False where the function cannot be a template. `nodes`: what it recorded.
-bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const Tensors& outputs, Body& body,
-               std::vector<Node*>& captured);
+// False where the function cannot be a template. `nodes`: what it recorded. `leaves`: the arguments, then
+// what it captured. Both are read into the memory that is there.
+bool read_body(std::span<Node* const> nodes, const Tensors& arguments, const Tensors& outputs, Body& body,
+               std::vector<Node*>& leaves);
 
 // ---- The passes: each a file, from graph to graph. What stays is kept. ----
 

@@ -67,7 +67,7 @@ Way Grouping::way_of(const GraphNode& n) const {
   if (n.op == &full_op || (n.op->view && is_constant(in[0]))) return Way::constant;
   if (n.op == &concat_op && std::all_of(in.begin(), in.end(), [&](Id id) { return is_constant(id); }))
     return Way::constant;
-  if (n.op == &slice_op && graph_.is_node(in[0]) && graph_.node(in[0]).op->body) return Way::column;
+  if (n.op == &slice_op && graph_.is_node(in[0]) && has_columns(graph_.node(in[0]))) return Way::column;
   if (n.shape.rank() == 0 || n.shape.numel() == 0) return Way::alone;
   const int64_t rows = n.shape[0];
   const auto by_rows = [&](Id id) {
@@ -96,6 +96,7 @@ Way Grouping::way_of(const GraphNode& n) const {
     default: break;
   }
   if (n.op == &slice_op && n.i[0] >= 1) return Way::light;
+  if (n.op == &select_op && arguments_ > 0 && n.i[0] >= 1) return Way::light;
   if (n.op == &accumulate_op && arguments_ > 0) return sum_way(n);
   if (n.op == &reshape_op && arguments_ > 0 && graph_.shape(in[0]).rank() > 0 &&
       graph_.shape(in[0])[0] == rows)
@@ -261,8 +262,7 @@ bool Grouping::recurs(size_t node, std::span<const uint64_t> before) const {
   const GraphNode& n = graph_.nodes[node];
   for (Id id : graph_.in(n).first(n.op->body->arguments)) {
     if (!graph_.is_node(id) || (before[graph_.node_of(id)] >> class_[node] & 1) == 0) continue;
-    if (way_[graph_.node_of(id)] != Way::column) return false;
-    const Id call = graph_.in(graph_.node(id))[0];
+    const Id call = way_[graph_.node_of(id)] == Way::column ? graph_.in(graph_.node(id))[0] : id;
     if (class_[graph_.node_of(call)] != class_[node]) return false;
   }
   return true;

@@ -56,6 +56,12 @@ Id Batching::rows_of(std::span<const uint32_t> members, uint32_t p) {
   const Id like = graph_.in(graph_.nodes[members[0]])[p];
   GraphNode all{.dtype = graph_.dtype(like), .shape = graph_.shape(like)};
   all.shape[0] = total;
+  if (runs_.size() > 1) {
+    room_.clear();
+    for (uint32_t k : members) room_.push_back(graph_.in(graph_.nodes[k])[p]);
+    all.op = &concat_op;
+    if (const Id rows = rejoined(all, room_); rows >= 0) return rows;
+  }
   const bool wholes = std::all_of(runs_.begin(), runs_.end(),
                                   [&](const Run& r) { return r.row == 0 && r.rows == to_.shape(r.id)[0]; });
   if (runs_.size() == 1) {
@@ -80,11 +86,11 @@ Id Batching::rows_of(std::span<const uint32_t> members, uint32_t p) {
   return to_.add(all, sources, list);
 }
 
-Id Batching::rejoined(const GraphNode& n) {
-  if (n.op != &concat_op || n.i[0] != 0 || n.inputs < 2 || n.cut) return -1;
+Id Batching::rejoined(const GraphNode& n, std::span<const Id> parts) {
+  if (n.op != &concat_op || n.i[0] != 0 || parts.size() < 2 || n.cut) return -1;
   Id base = -1;
   int64_t first = 0, next = 0;
-  for (Id in : graph_.in(n)) {
+  for (Id in : parts) {
     const auto [id, begin] = elements_behind(in);
     if (base < 0) {
       base = id;

@@ -3,6 +3,7 @@
 // tables have at the same ids.
 #include <algorithm>
 #include <map>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -62,7 +63,7 @@ class Stacking {
     return id >= first_weight_ ? id : -1;
   }
   void find_weights() {
-    Table known(64);
+    Table known(graph_.nodes.size());
     for (size_t k = 0; k < graph_.nodes.size(); ++k) {
       const GraphNode& n = graph_.nodes[k];
       if (!n.op->view || n.inputs != 1 || !is_weight(graph_.in(n)[0])) continue;
@@ -158,10 +159,10 @@ class Stacking {
   // The weights side by side, as the product reads them.
   Id side_by_side(Rewrite& rewrite, const Stack& stack) {
     const std::vector<Id> weights = weights_of(stack);
-    const auto [at, fresh] = made_.try_emplace(weights, -1);
-    if (!fresh) return at->second;
     const GraphNode& n = graph_.nodes[stack.members[0]];
     const int axis = n.op->kind == Kind::matmul && n.i[1] != 0 ? 0 : 1;
+    const auto [at, fresh] = made_.try_emplace({axis, n.cut, weights}, -1);
+    if (!fresh) return at->second;
     GraphNode all{.op = &concat_op,
                   .i = {axis},
                   .origin = n.origin,
@@ -206,7 +207,7 @@ class Stacking {
   std::vector<Id> canon_;  // of nodes: the first weight that is the same; -1 where it is none
   std::vector<Stack> stacks_;
   std::unordered_map<size_t, size_t> stack_of_;
-  std::map<std::vector<Id>, Id> made_;
+  std::map<std::tuple<int, bool, std::vector<Id>>, Id> made_;  // by axis, cut, weights
 };
 
 }  // namespace

@@ -43,7 +43,7 @@ void Batching::recur(std::span<const uint32_t> members) {
   expanded_.emplace_back();
   for (Id id : body.outputs) expanded_.back().push_back(values[static_cast<size_t>(id)]);
   for (size_t k = 0; k < calls.members.size(); ++k)
-    spot_[static_cast<size_t>(graph_.id_of(calls.members[k]))] = {-1 - number, calls.row[k], false};
+    spot_[static_cast<size_t>(graph_.id_of(calls.members[k]))] = spot_in(number, calls.row[k], false);
 }
 
 void Batching::find_look_ups(Calls& calls) const {
@@ -189,7 +189,8 @@ void Batching::in_levels(const Calls& calls) {
       const GraphNode& call = graph_.nodes[calls.members[k]];
       for (size_t p = 0; p < calls.arguments; ++p) {
         const Id id = graph_.in(call)[p];
-        if (calls.from(k)[p].call >= 0) spot_[static_cast<size_t>(id)] = column_of(graph_.node(id));
+        if (calls.from(k)[p].call >= 0 && has_columns(call))
+          spot_[static_cast<size_t>(id)] = column_of(graph_.node(id));
       }
     }
     expand(members);
