@@ -127,7 +127,7 @@ bool read_body(const std::vector<Node*>& nodes, const Tensors& arguments, const 
 
 struct Passes {
   bool prune = true, commute = true, batch = true, recur = true, accumulate = true, fuse = true, pack = true,
-       place = true, split = true, recompute = true;
+       place = true, split = true, recompute = true, loss = true;
   uint64_t bits() const;
 };
 // Those that are on: all but the ones that REEL_PLAN=-fuse,-batch or set_plan_passes() switched off.
@@ -138,6 +138,7 @@ Graph prune(const Graph& graph);  // equal nodes become one, dead ones none
 // `differentiated`: a gradient will be asked for.
 Graph batch(const Graph& graph, bool products_only = false, bool differentiated = false);
 Graph commute(Graph graph);    // the product of rows looked up is rows of the table's product
+Graph loss(Graph graph);       // cross-entropy and its gradient become one pass over the logits
 Graph sink(Graph graph);       // a slice of a pointwise result becomes a pointwise result of slices
 Graph join_sums(Graph graph);  // a sum of products becomes one product of joined rows
 void fuse(Graph& graph);       // pointwise nodes become kernels
