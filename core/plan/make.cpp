@@ -1,6 +1,7 @@
 // From a graph to a plan: all passes, in order.
 #include "core/plan/explain.h"
 #include "core/plan/plan.h"
+#include "core/plan/recurrence/compiled.h"
 
 namespace reel::plan {
 
@@ -16,6 +17,7 @@ std::unique_ptr<Plan> make_plan(Graph graph, bool rewritten) {
     if (passes().prune) graph = prune(graph);
     fuse(graph);
   }
+  if (passes().place) find_carried(graph);
   std::unique_ptr<Plan> plan = lower(graph);
   lay_out(*plan);
   return plan;
