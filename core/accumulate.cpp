@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/kernels/parallel.h"
 #include "core/kernels/pointwise.h"
 #include "core/kernels/simd.h"
 #include "core/structural.h"
@@ -10,50 +11,72 @@ namespace reel {
 
 namespace {
 
+template <class T>
+void add_run(T* to, const T* from, int64_t n) {
+  if constexpr (std::is_same_v<T, float>) {
+    simd::add_to(to, from, static_cast<size_t>(n));
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+  }
+}
+
+template <class T>
+void put_run(T* to, const T* from, int64_t step, int64_t n, bool add) {
+  if (step == 1) return add ? add_run(to, from, n) : static_cast<void>(std::copy_n(from, n, to));
+  for (int64_t i = 0; i < n; ++i) to[i] = add ? to[i] + from[i * step] : from[i * step];
+}
+
 // to[..] = or += part[..], where `to` reads as a strided array.
 template <class T>
 void add_strided(const Array& part, const Array& to, bool add) {
   if (to.shape.numel() == 0) return;
-  if constexpr (std::is_same_v<T, float>) {
-    if (part.contiguous() && to.contiguous()) {
-      const auto count = static_cast<size_t>(to.shape.numel());
-      if (add) return simd::add_to(to.as<float>(), part.as<float>(), count);
-      std::memcpy(to.data, part.data, count * sizeof(float));
-      return;
-    }
+  if (part.contiguous() && to.contiguous()) {
+    return parallel_for(to.shape.numel(), 1, [&](int64_t begin, int64_t end) {
+      put_run(to.as<T>() + begin, part.as<T>() + begin, 1, end - begin, add);
+    });
   }
   const int rank = to.shape.rank();
   const int64_t n = rank == 0 ? 1 : to.shape[rank - 1];
   const int64_t step = rank == 0 ? 1 : part.stride(rank - 1);
-  for (int64_t row = 0, rows = to.shape.numel() / n; row < rows; ++row) {
-    int64_t rest = row, from = 0, at = 0;
-    for (int axis = rank - 1; axis-- > 0;) {
-      from += rest % to.shape[axis] * part.stride(axis);
-      at += rest % to.shape[axis] * to.stride(axis);
-      rest /= to.shape[axis];
-    }
-    const T* a = part.as<T>() + from;
-    T* b = to.as<T>() + at;
-    if constexpr (std::is_same_v<T, float>) {
-      if (add && step == 1) {
-        simd::add_to(b, a, static_cast<size_t>(n));
-        continue;
+  parallel_for(to.shape.numel() / n, n, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      int64_t rest = row, from = 0, at = 0;
+      for (int axis = rank - 1; axis-- > 0;) {
+        from += rest % to.shape[axis] * part.stride(axis);
+        at += rest % to.shape[axis] * to.stride(axis);
+        rest /= to.shape[axis];
       }
+      put_run(to.as<T>() + at, part.as<T>() + from, step, n, add);
     }
-    for (int64_t i = 0; i < n; ++i) b[i] = add ? b[i] + a[i * step] : a[i * step];
-  }
+  });
+}
+
+// Each thread adds some columns of all rows, so that every element's sum has the order of the ids.
+template <class T>
+void add_whole_rows(const Array& part, const int64_t* ids, int64_t count, const Array& whole) {
+  constexpr int64_t kBlock = 16;
+  const int64_t columns = part.shape.numel() / std::max<int64_t>(count, 1);
+  parallel_for((columns + kBlock - 1) / kBlock, count * kBlock, [&](int64_t first, int64_t last) {
+    const int64_t begin = first * kBlock, end = std::min(columns, last * kBlock);
+    for (int64_t j = 0; j < count; ++j)
+      add_run(whole.as<T>() + ids[j] * columns + begin, part.as<T>() + j * columns + begin, end - begin);
+  });
 }
 
 template <class T>
 void add_rows(const Array& part, int axis, const Array& ids, const Array& whole) {
   const int64_t count = ids.shape.numel(), size = whole.shape[axis];
+  for (int64_t j = 0; j < count; ++j) {
+    const int64_t id = ids.as<int64_t>()[j];
+    if (id < 0 || id >= size) fail("[accumulate] id {}: want 0 to {}", id, size - 1);
+  }
+  if (axis == 0 && part.contiguous() && whole.contiguous())
+    return add_whole_rows<T>(part, ids.as<int64_t>(), count, whole);
   Array row = part, to = whole;
   row.shape[axis] = to.shape[axis] = 1;
   for (int64_t j = 0; j < count; ++j) {
     row.data = part.data + j * part.stride(axis) * static_cast<int64_t>(sizeof(T));
-    const int64_t id = ids.as<int64_t>()[j];
-    if (id < 0 || id >= size) fail("[accumulate] id {}: want 0 to {}", id, size - 1);
-    to.data = whole.data + id * whole.stride(axis) * static_cast<int64_t>(sizeof(T));
+    to.data = whole.data + ids.as<int64_t>()[j] * whole.stride(axis) * static_cast<int64_t>(sizeof(T));
     add_strided<T>(row, to, true);
   }
 }

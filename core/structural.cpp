@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "core/kernels/parallel.h"
 #include "core/kernels/reduce.h"
 
 namespace reel {
@@ -230,21 +231,28 @@ namespace {
 
 void select_rows(const Exec& e) {
   const auto axis = static_cast<int>(e.attrs.i[0]);
-  const Array &x = e.in[0], &ids = e.in[1];
+  const Array& x = e.in[0];
   int64_t outer = 1, inner = 1;
   for (int i = 0; i < axis; ++i) outer *= x.shape[i];
   for (int i = axis + 1; i < x.shape.rank(); ++i) inner *= x.shape[i];
   const auto bytes = static_cast<size_t>(inner) * size_of(x.dtype);
-  const int64_t count = ids.shape.numel(), size = x.shape[axis];
-  std::byte* to = e.out.data;
-  for (int64_t o = 0; o < outer; ++o) {
-    for (int64_t j = 0; j < count; ++j, to += bytes) {
-      const int64_t id = ids.as<int64_t>()[j];
-      if (id < 0 || id >= size)
-        e.fail("id {} at position {}: want 0 to {}, the axis has {} entries", id, j, size - 1, size);
-      if (bytes > 0) std::memcpy(to, x.data + static_cast<size_t>(o * size + id) * bytes, bytes);
-    }
+  const int64_t count = e.in[1].shape.numel(), size = x.shape[axis];
+  const int64_t* ids = e.in[1].as<int64_t>();
+  for (int64_t j = 0; outer > 0 && j < count; ++j) {
+    if (ids[j] < 0 || ids[j] >= size)
+      e.fail("id {} at position {}: want 0 to {}, the axis has {} entries", ids[j], j, size - 1, size);
   }
+  if (bytes == 0 || count == 0) return;
+  parallel_for(outer * count, inner, [&](int64_t begin, int64_t end) {
+    int64_t first = begin / count * size, j = begin % count;
+    for (int64_t row = begin; row < end; ++row) {
+      std::memcpy(e.out.data + static_cast<size_t>(row) * bytes,
+                  x.data + static_cast<size_t>(first + ids[j]) * bytes, bytes);
+      if (++j < count) continue;
+      j = 0;
+      first += size;
+    }
+  });
 }
 
 }  // namespace

@@ -36,6 +36,10 @@ Place place_of(std::span<const int64_t> list, size_t part);
 // What the planner makes itself, or knows by more than its kind.
 extern const Op accumulate_op, slice_op, select_op, sum_to_op, full_op, index_select_op, concat_op,
     pick_rows_op, put_rows_op, reshape_op, alias_op;
+// The loss of rows over classes, its gradient, and both in one pass over the logits: [dx, loss, column sums
+// of dx] as one row of numbers. Inputs x, targets, dy, the bias that x lacks if i[1]; column sums if i[2]. dx
+// may lie over x.
+extern const Op cross_entropy_op, cross_entropy_grad_op, cross_entropy_and_grad_op;
 const Op& plus_op();  // a + b, as a pointwise program
 
 }  // namespace reel

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "core/kernels/cross_entropy.h"
 #include "core/kernels/parallel.h"
 #include "core/structural.h"
 #include "core/tape.h"
@@ -106,6 +107,80 @@ void cross_entropy_grad_reference(const Exec& e) {
   });
 }
 
+// Rows in chunks that shapes alone decide, each with column sums of its own, which are added up in order.
+void cross_entropy_and_grad_kernel(const Exec& e) {
+  const int64_t ignored = e.attrs.i[0], n = classes_of(e.in[0]), rows = e.in[1].shape.numel();
+  const int64_t* targets = checked_targets({cross_entropy_op, e.attrs, e.list, e.in, e.out}, n);
+  const float *x = e.in[0].as<float>(), *dy = e.in[2].as<float>();
+  const float* bias = e.attrs.i[1] ? e.in[3].as<float>() : nullptr;
+  float *dx = e.out.as<float>(), *loss = dx + rows * n, *sums = e.attrs.i[2] ? loss + rows : nullptr;
+  const int64_t chunks = std::clamp<int64_t>(rows * n / 8192, 1, std::min<int64_t>(16, rows));
+  constexpr auto kVector = static_cast<int64_t>(simd::kSumsMultiple);
+  const int64_t row = (n + kVector - 1) / kVector * kVector;
+  std::vector<float> partial(static_cast<size_t>(sums ? chunks * row : 0), 0.f);
+  parallel_for(chunks, rows / chunks * n * 4, [&](int64_t begin, int64_t end) {
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      float* own = sums ? partial.data() + chunk * row : nullptr;
+      for (int64_t r = rows * chunk / chunks; r < rows * (chunk + 1) / chunks; ++r) {
+        loss[r] = 0;
+        if (targets[r] == ignored) {
+          std::fill(dx + r * n, dx + (r + 1) * n, 0.f);
+        } else {
+          loss[r] = simd::cross_entropy_row(x + r * n, bias, static_cast<size_t>(n),
+                                            static_cast<size_t>(targets[r]), dy[r], dx + r * n, own);
+        }
+      }
+    }
+  });
+  if (!sums) return;
+  std::fill(sums, sums + n, 0.f);
+  simd::add_rows(sums, partial.data(), row, static_cast<size_t>(chunks), static_cast<size_t>(n));
+}
+
+void cross_entropy_and_grad_reference(const Exec& e) {
+  const int64_t n = classes_of(e.in[0]), rows = e.in[1].shape.numel();
+  std::vector<double> z(e.in[0].as<double>(), e.in[0].as<double>() + rows * n);
+  if (e.attrs.i[1]) {
+    for (size_t k = 0; k < z.size(); ++k) z[k] += e.in[3].as<double>()[k % static_cast<size_t>(n)];
+  }
+  Array logits = e.in[0], loss = e.out;
+  logits.data = reinterpret_cast<std::byte*>(z.data());
+  loss.data = e.out.data + static_cast<size_t>(rows * n) * sizeof(double);
+  const Array in[] = {logits, e.in[1], e.in[2]};
+  const Attrs attrs{.i = {e.attrs.i[0]}, .f = {}};
+  cross_entropy_reference({cross_entropy_op, attrs, {}, in, loss});
+  cross_entropy_grad_reference({cross_entropy_grad_op, attrs, {}, in, e.out});
+  double* sums = e.attrs.i[2] ? loss.as<double>() + rows : nullptr;
+  for (int64_t c = 0; sums && c < n; ++c) {
+    sums[c] = 0;
+    for (int64_t r = 0; r < rows; ++r) sums[c] += e.out.as<double>()[r * n + c];
+  }
+}
+
+std::vector<Sample> joined_samples() {
+  const auto sample = [](int64_t rows, int64_t classes, bool bias, bool sums, int64_t ignored) {
+    std::vector<Shape> shapes{{rows, classes}, {rows}};
+    if (bias) shapes.push_back({classes});
+    return Sample{shapes,
+                  [=](std::span<const Tensor> x) {
+                    std::vector<Arg> in{x[0], x.back(), x[1]};
+                    if (bias) in.emplace_back(x[2]);
+                    const NoGrad none;
+                    return record(cross_entropy_and_grad_op, in,
+                                  {.attrs = {.i = {ignored, bias, sums}, .f = {}},
+                                   .shape = {rows * classes + rows + (sums ? classes : 0)},
+                                   .dtype = x[0].dtype(),
+                                   .list = {}});
+                  },
+                  -2,
+                  2,
+                  {{rows}},
+                  classes};
+  };
+  return {sample(4, 5, false, false, -100), sample(1, 1, true, true, -100), sample(7, 19, true, false, 3),
+          sample(300, 33, false, true, -100), sample(5, 64, true, true, 60)};
+}
+
 // y: the rows of the cross-entropy itself; undefined where they are not at hand.
 Tensor cross_entropy_grad(const Tensor& x, const Tensor& targets, const Tensor& dy, const Tensor& y,
                           const Attrs& attrs);
@@ -124,6 +199,7 @@ std::vector<Sample> fused_samples(Tensor (*f)(std::span<const Tensor>, const Att
           sample({2, 600}, {2}, 600, smooth, 20), sample({37, 2}, {37}, 2, ignoring)};
 }
 
+}  // namespace
 const Op cross_entropy_op{
     .name = "cross_entropy",
     .doc =
@@ -176,8 +252,6 @@ const Op cross_entropy_op{
                "weight [2]"}};
         },
 };
-const Register cross_entropy_registered(cross_entropy_op);
-
 const Op cross_entropy_grad_op{
     .name = "cross_entropy_grad",
     .doc =
@@ -221,7 +295,20 @@ const Op cross_entropy_grad_op{
           return samples;
         },
 };
-const Register cross_entropy_grad_registered(cross_entropy_grad_op);
+const Op cross_entropy_and_grad_op{
+    .name = "cross_entropy_and_grad",
+    .doc =
+        "one after another: the gradient, the rows' cross-entropy, the gradient's column sums; by the "
+        "planner",
+    .f32 = cross_entropy_and_grad_kernel,
+    .f64 = cross_entropy_and_grad_reference,
+    .shape_is_argument = true,
+    .samples = joined_samples,
+};
+namespace {
+const Register cross_entropy_registered(cross_entropy_op),
+    cross_entropy_grad_registered(cross_entropy_grad_op),
+    cross_entropy_and_grad_registered(cross_entropy_and_grad_op);
 
 Tensor cross_entropy_grad(const Tensor& x, const Tensor& targets, const Tensor& dy, const Tensor& y,
                           const Attrs& attrs) {

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <thread>
 #include <vector>
@@ -18,6 +19,8 @@
 #include "core/tape.h"
 #include "ops/arithmetic.h"
 #include "ops/matmul.h"
+#include "ops/random.h"
+#include "ops/reductions.h"
 #include "ops/shape.h"
 
 namespace reel {
@@ -136,6 +139,39 @@ TEST_CASE("one thread and several give the same bits") {
   }
   set_num_threads(0);
   CHECK_THROWS_WITH_AS(set_num_threads(-1), doctest::Contains("want 0"), Error);
+}
+
+TEST_CASE("rows looked up, added at their ids, summed and zeroed: several threads give the bits of one") {
+  const auto run = [](int threads) {
+    set_num_threads(threads);
+    manual_seed(3);
+    std::vector<std::vector<float>> all;
+    for (const int64_t columns : {1, 15, 65, 513}) {
+      const int64_t rows = 40000 / columns + 3;
+      std::vector<int64_t> ids;
+      for (int64_t r = 0; r < rows; ++r) ids.push_back(r * r % 7);
+      const Tensor table = uniform({7, columns}, -1, 1).requires_grad_(), at = Tensor::from(ids, {rows});
+      const Tensor factor = uniform({rows, columns}, -1, 1), wide = uniform({columns, 7}, -1, 1);
+      const Tensor found = index_select(table, 0, at), across = index_select(wide, 1, at);
+      for (const Tensor& x : {found, across, grad(sum(found * factor), table), sum_to(factor, {columns})})
+        all.push_back(x.to_vector<float>());
+      for (size_t k = 0; k < ids.size(); ++k) {  // each row is the one that its id names
+        const auto c = k % static_cast<size_t>(columns);
+        CHECK(found.to_vector<float>()[k * static_cast<size_t>(columns) + c] ==
+              table.to_vector<float>()[static_cast<size_t>(ids[k]) * static_cast<size_t>(columns) + c]);
+        if (k > 50) break;
+      }
+      std::vector<double> columns_sums(static_cast<size_t>(columns), 0);
+      const std::vector<float> values = factor.to_vector<float>();
+      for (size_t k = 0; k < values.size(); ++k) columns_sums[k % static_cast<size_t>(columns)] += values[k];
+      for (size_t c = 0; c < columns_sums.size(); ++c)
+        CHECK(std::fabs(static_cast<double>(all.back()[c]) - columns_sums[c]) < 2e-2);
+    }
+    return all;
+  };
+  const auto one = run(1);
+  for (const int threads : {2, 3}) CHECK(run(threads) == one);
+  set_num_threads(0);
 }
 
 // Asked before anything else in this program runs a kernel.

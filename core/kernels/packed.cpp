@@ -1,6 +1,7 @@
 #include "core/kernels/packed.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/error.h"
 #include "core/kernels/bf16.h"
@@ -29,6 +30,15 @@ void pack_rows(int64_t k, int64_t n, Matrix<const float> b, float* to) {
     if (b.col == 1) std::copy_n(b.data + i * b.row, n, to + i * row);
     std::fill_n(to + i * row + n, row - n, 0.0f);
   }
+}
+
+// A panel: rows of kPanel columns of B, zeros where there is none, as many as make whole blocks.
+void pack_panel(int64_t k, int64_t columns, Matrix<const float> b, float* to, size_t bytes) {
+  if (columns < kPanel || static_cast<size_t>(k * kPanel) * sizeof(float) < bytes) std::memset(to, 0, bytes);
+  if (b.col != 1) {
+    return simd::transpose(to, kPanel, b.data, b.col, static_cast<size_t>(columns), static_cast<size_t>(k));
+  }
+  for (int64_t i = 0; i < k; ++i) std::copy_n(b.data + i * b.row, columns, to + i * kPanel);
 }
 
 // A in f32, rounded to bf16: what a machine without bf16 multiplies.
@@ -88,11 +98,15 @@ void PackedMatrix::pack(Matrix<const float> b) {
   const auto part = [&](int64_t begin, int64_t end) {  // panels
     std::byte* to = static_cast<std::byte*>(data_) + static_cast<size_t>(begin) * layout_.panel_bytes;
     const int64_t columns = std::min(n_, end * kPanel) - begin * kPanel;
-    if (!fast_ || layout_.panel_bytes == 0)
+    if (layout_.panel_bytes == 0)
       return dnnl_wall::reorder(k_, columns, fast_, b.from(0, begin * kPanel), to);
     for (int64_t p = begin; p < end; ++p, to += layout_.panel_bytes) {
-      pack_bf16_panel(k_, std::min(kPanel, n_ - p * kPanel), b.from(0, p * kPanel),
-                      reinterpret_cast<Bf16*>(to));
+      const int64_t wide = std::min(kPanel, n_ - p * kPanel);
+      if (fast_) {
+        pack_bf16_panel(k_, wide, b.from(0, p * kPanel), reinterpret_cast<Bf16*>(to));
+      } else {
+        pack_panel(k_, wide, b.from(0, p * kPanel), reinterpret_cast<float*>(to), layout_.panel_bytes);
+      }
     }
   };
   if (narrow && !fast_) {

@@ -89,6 +89,13 @@ bool sum_few_rows(Fold fold, const Array& in, const Array& out) {
   return true;
 }
 
+// Many, for the sake of the cache lines that are read whole; no more than give each thread some.
+int64_t columns_at_a_time(int64_t columns, int64_t work) {
+  constexpr int64_t kMost = 512, kVector = 16;
+  const int64_t each = (columns + threads_for(work / 4) - 1) / threads_for(work / 4);
+  return std::min({columns, kMost, (each + kVector - 1) / kVector * kVector});
+}
+
 template <class T>
 void reduce_as(Fold fold, const Array& in, const Array& out, bool add) {
   T* to = out.as<T>();
@@ -108,7 +115,7 @@ void reduce_as(Fold fold, const Array& in, const Array& out, bool add) {
   }
   // A kept inner dimension is cut into columns, so that a matrix folded to its column sums has work for all
   // threads.
-  const int64_t columns = inner.folded() ? inner.size : std::min<int64_t>(inner.size, 512);
+  const int64_t columns = inner.folded() ? inner.size : columns_at_a_time(inner.size, in.shape.numel());
   const int64_t pieces = (inner.size + columns - 1) / columns;
   parallel_for(kept_size * pieces, folded_size * columns / 4 + 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
@@ -116,6 +123,13 @@ void reduce_as(Fold fold, const Array& in, const Array& out, bool add) {
       offsets(kept, item / pieces, from, at);
       const int64_t column = item % pieces * columns;
       const int64_t n = std::min(columns, inner.size - column);
+      if constexpr (std::is_same_v<T, float>) {
+        if (fold == Fold::sum && !inner.folded() && inner.in == 1 && folded.size() == 1) {
+          simd::add_rows(to + at + column, in.as<T>() + from + column, folded[0].in,
+                         static_cast<size_t>(folded_size), static_cast<size_t>(n));
+          continue;
+        }
+      }
       for (int64_t f = 0; f < folded_size; ++f) {
         int64_t a = from + column * inner.in;
         offsets(folded, f, a, ignored);

@@ -135,7 +135,7 @@ bool read_body(std::span<Node* const> nodes, const Tensors& arguments, const Ten
 
 struct Passes {
   bool prune = true, commute = true, batch = true, recur = true, accumulate = true, fuse = true, pack = true,
-       place = true, split = true, recompute = true;
+       place = true, split = true, recompute = true, loss = true;
   uint64_t bits() const;
 };
 // Those that are on: all but the ones that REEL_PLAN=-fuse,-batch or set_plan_passes() switched off.
@@ -150,6 +150,7 @@ Graph commute(Graph graph);  // what is made of rows looked up is rows of what i
 bool is_look_up(const Graph& graph, const GraphNode& n);
 // Whether a node makes each of its rows of one row of `rows` and of what all share.
 bool works_on_rows(const Graph& graph, const GraphNode& n, Id rows);
+Graph loss(Graph graph);       // cross-entropy and its gradient become one pass over the logits
 Graph sink(Graph graph);       // a slice of a pointwise result becomes a pointwise result of slices
 Graph join_sums(Graph graph);  // a sum of products becomes one product of joined rows
 void fuse(Graph& graph);       // pointwise nodes become kernels

@@ -1,6 +1,7 @@
 // From a graph to a plan: all passes, in order.
 #include "core/plan/explain.h"
 #include "core/plan/plan.h"
+#include "core/plan/recurrence/compiled.h"
 
 namespace reel::plan {
 
@@ -10,11 +11,13 @@ std::unique_ptr<Plan> make_plan(Graph graph, bool rewritten) {
   if (passes().prune) graph = prune(graph);
   if (passes().commute && !rewritten) graph = commute(std::move(graph));
   if (passes().accumulate) graph = join_sums(std::move(graph));
+  if (passes().loss) graph = loss(std::move(graph));
   if (passes().fuse) {
     graph = sink(std::move(graph));
     if (passes().prune) graph = prune(graph);
     fuse(graph);
   }
+  if (passes().place) find_carried(graph);
   std::unique_ptr<Plan> plan = lower(graph);
   lay_out(*plan);
   return plan;

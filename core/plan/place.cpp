@@ -43,6 +43,7 @@ class Placing {
       }
       for (size_t k = 0; k < graph_.nodes.size(); ++k) {
         if (graph_.nodes[k].op->recurrence) lay_over_inputs(k);
+        if (graph_.nodes[k].op == &cross_entropy_and_grad_op) lay_over(k, graph_.in(graph_.nodes[k])[0], 0);
       }
     }
     make_roots();
@@ -282,20 +283,24 @@ class Placing {
     return true;
   }
 
-  // ---- Recurrences: an output's rows may lie over those of an input that nobody reads afterwards ----
+  // ---- Results of several parts, of which one may lie over an input that nobody reads afterwards ----
 
   void lay_over_inputs(size_t k) {
     const GraphNode& n = graph_.nodes[k];
     const Recurrence& r = *n.op->recurrence;
     const Schedule schedule(graph_.list_of(n));
     for (const auto& [row, output] : compiled_for(r, schedule.most_rows()).overlays) {
-      const Id in = graph_.in(n)[row];
-      if (!dies_with_its_reader(in)) continue;
-      const Blocks::Spot from = spot(in), mine = blocks_.find(block_[static_cast<size_t>(graph_.id_of(k))]);
-      const int64_t begin = mine.offset + r.offset(output, schedule.rows) * width(graph_.id_of(k));
-      if (from.cluster == mine.cluster || blocks_.leaf(from.cluster)) continue;
-      if (blocks_.lay_over(from.cluster, mine.cluster, from.offset - begin, begin, begin + bytes(in))) return;
+      if (lay_over(k, graph_.in(n)[row], r.offset(output, schedule.rows) * width(graph_.id_of(k)))) return;
     }
+  }
+
+  // Lays node k's result, from this byte on, over an input of as many bytes, where that dies with it.
+  bool lay_over(size_t k, Id in, int64_t at) {
+    if (!dies_with_its_reader(in)) return false;
+    const Blocks::Spot from = spot(in), mine = blocks_.find(block_[static_cast<size_t>(graph_.id_of(k))]);
+    const int64_t begin = mine.offset + at;
+    return from.cluster != mine.cluster && !blocks_.leaf(from.cluster) &&
+           blocks_.lay_over(from.cluster, mine.cluster, from.offset - begin, begin, begin + bytes(in));
   }
 
   // Whether it is memory of its own, or a part of a recurrence's result, that has one reader.

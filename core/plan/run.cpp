@@ -4,6 +4,7 @@
 
 #include "core/environment.h"
 #include "core/kernels/bf16.h"
+#include "core/kernels/parallel.h"
 #include "core/kernels/pointwise.h"
 #include "core/plan/explain.h"
 #include "core/plan/plan.h"
@@ -144,8 +145,11 @@ void run_step(const Plan& plan, const Step& step, const Run& run, const Operands
   switch (step.what) {
     case Do::copy: return copy(in[0], *out);
     case Do::zero:
-      std::memset(out->data, 0, static_cast<size_t>(out->shape.numel()) * size_of(out->dtype));
-      return;
+      return parallel_for(out->shape.numel(), 1, [&](int64_t begin, int64_t end) {
+        const size_t each = size_of(out->dtype);
+        std::memset(out->data + static_cast<size_t>(begin) * each, 0,
+                    static_cast<size_t>(end - begin) * each);
+      });
     case Do::put: return put(in[0], step.place, step.inputs > 1 ? &in[1] : nullptr, *out, step.add);
     case Do::fused: {
       const Fused& kernel = plan.kernels[static_cast<size_t>(step.kernel)];

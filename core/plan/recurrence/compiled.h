@@ -55,4 +55,8 @@ std::unique_ptr<Recurrence::Compiled> compile(const Recurrence& r, int64_t capac
 // For levels of at most so many rows: made before, or now.
 const Recurrence::Compiled& compiled_for(const Recurrence& r, int64_t rows);
 
+// carried.cpp
+void find_carried(Graph& graph);
+int64_t rows_carried(const Exec& e, const Schedule& schedule, size_t output);
+
 }  // namespace reel::plan

@@ -29,6 +29,7 @@ class Running {
     for (size_t k = 0; k < r_.body.outputs.size(); ++k) {
       outputs_.push_back(e.out.data +
                          r_.offset(k, schedule.rows) * static_cast<int64_t>(size_of(e.out.dtype)));
+      carried_.push_back(rows_carried(e, schedule, k));
     }
   }
 
@@ -104,10 +105,10 @@ class Running {
       }
       for (const Compiled::Moving& m : all_.c_.moving) {
         std::byte* base =
-            m.base.base == Base::read
-                ? found_[m.base.index]
-                : (m.base.base == Base::row ? all_.e_.in[m.base.index].data : all_.outputs_[m.base.index]) +
-                      level.begin * m.base.row_bytes;
+            m.base.base == Base::read ? found_[m.base.index]
+            : m.base.base == Base::row
+                ? all_.e_.in[m.base.index].data + level.begin * m.base.row_bytes
+                : all_.row_of(static_cast<int64_t>(m.base.index), level.begin, m.base.row_bytes);
         arrays_[m.operand].data = addresses_[m.operand] = base + m.offset;
       }
       if (const int64_t rows = level.end - level.begin; rows != rows_) {
@@ -146,7 +147,7 @@ class Running {
                                   [](int64_t row, const Run& r) { return row < r.to; }) -
                  1;
       if (run->source != Schedule::kNothing && run->to + run->count >= level.end) {
-        return all_.rows_of(run->source) + (run->from + level.begin - run->to) * bytes;
+        return all_.row_of(run->source, run->from + level.begin - run->to, bytes);
       }
       std::byte* to = room;
       for (int64_t row = level.begin; row < level.end; ++run) {
@@ -155,7 +156,7 @@ class Running {
         if (run->source == Schedule::kNothing) {
           std::memset(to, 0, size);
         } else {
-          std::memcpy(to, all_.rows_of(run->source) + (run->from + row - run->to) * bytes, size);
+          std::memcpy(to, all_.row_of(run->source, run->from + row - run->to, bytes), size);
         }
         to += size;
         row = end;
@@ -191,10 +192,11 @@ class Running {
     for (size_t k = 0; k < static_cast<size_t>(bytes) / sizeof(double); ++k) sum[k] += part[k];
   }
 
-  std::byte* rows_of(int64_t source) const {
-    const auto outputs = static_cast<int64_t>(outputs_.size());
-    return source < outputs ? outputs_[static_cast<size_t>(source)]
-                            : e_.in[r_.rows + r_.shared() + static_cast<size_t>(source - outputs)].data;
+  // A row of an output, or of an input that holds rows.
+  std::byte* row_of(int64_t source, int64_t row, int64_t bytes) const {
+    const auto k = static_cast<size_t>(source), outputs = outputs_.size();
+    if (k >= outputs) return e_.in[r_.rows + r_.shared() + k - outputs].data + row * bytes;
+    return outputs_[k] + (carried_[k] > 0 ? row % carried_[k] : row) * bytes;
   }
 
   const Exec& e_;
@@ -203,6 +205,7 @@ class Running {
   const Compiled& c_;
   Buffer shared_;
   std::vector<std::byte*> outputs_;
+  std::vector<int64_t> carried_;  // of outputs: after how many rows the first are written again; 0: never
 };
 
 // ---- Threads ----
