@@ -11,13 +11,13 @@
 #include <utility>
 #include <vector>
 
-#include "core/tensor.h"
 #include "examples/common/flags.h"
 #include "examples/common/interrupt.h"
 #include "examples/common/metrics.h"
 #include "examples/common/progress.h"
 #include "examples/common/say.h"
-#include "ops/ops.h"
+#include "examples/common/training_loop.h"
+#include "reel.h"
 #include "tests/scratch.h"
 
 using namespace reel;
@@ -83,7 +83,51 @@ TEST_CASE("run_main: a stream that is closed does not become a file") {
   CHECK(get(folder / "out/metrics.jsonl").empty());
 }
 
+TEST_CASE("a path as a shell wants it") {
+  for (const char* plain : {"out/names/checkpoint.safetensors", "/tmp/a_b-c.1", "a@b%c+d=e:f,g"}) {
+    CHECK(shell_word(plain) == plain);
+  }
+  for (const std::string text : {"my runs/a", "it's", "", "a$b", "a;b", "*", "~", "two\nlines", "-x 'y'"}) {
+    CAPTURE(text);
+    const std::string command = "printf '%s|' " + shell_word(text);
+    FILE* shell = ::popen(command.c_str(), "r");
+    REQUIRE(shell != nullptr);
+    std::string back(100, '\0');
+    back.resize(std::fread(back.data(), 1, back.size(), shell));
+    CHECK(::pclose(shell) == 0);
+    CHECK(back == text + "|");
+  }
+}
+
 #if !defined(__SANITIZE_THREAD__)  // which forbids a thread in a forked child
+TEST_CASE("after Ctrl-C a program says how to go on, blanks in the folder's name or not") {
+  const Folder folder;
+  std::fflush(nullptr);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(::open((folder / "log").c_str(), O_WRONLY | O_CREAT, 0644), 2);
+    catch_interrupts();
+    set_num_threads(1);
+    nn::Linear model({}, 1, 1);
+    const CommonFlags common{
+        .out = folder / "my runs", .steps = 1000000, .lr = 0.1, .log_every = 1, .task = "echo"};
+    TrainingLoop loop("demo", common, model, {});
+    const bool done = loop.run([&](long step) {
+      if (step == 2) ::kill(::getpid(), SIGINT);
+      return TrainingLoop::Step{sum(model(ones({1, 1}))), 1, {}};
+    });
+    ::_exit(done ? 0 : TrainingLoop::interrupted_status);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 130);
+  const std::string out = "'" + folder / "my runs";
+  CHECK(get(folder / "log") == Contains("go on with the same flags and --task echo --out " + out +
+                                        "' --resume " + out + "/checkpoint.safetensors'\n"));
+  CHECK(std::filesystem::exists(folder / "my runs/checkpoint.safetensors"));
+}
+
 // oneDNN's kernels keep an address of the heap in the stack pointer: no handler may run on top of it.
 TEST_CASE("interrupt: signals leave the heap alone while matrices are multiplied") {
   const pid_t child = ::fork();

@@ -146,3 +146,26 @@ TEST_CASE(
   CHECK(clock.seconds() == 78.5);
   CHECK(std::isnan(PassClock(0).seconds()));
 }
+
+TEST_CASE("a file that --load or --resume refuses leaves --out as it was, or not made at all") {
+  const scratch::Folder folder;
+  Run(folder / "old", 4);
+  const std::string metrics = scratch::get(folder / "old/metrics.jsonl");
+  scratch::put(folder / "broken", "no weights");
+  const LoopOptions refuses{.restore = [](const Checkpoint&) { fail("not mine"); }};
+  const auto start = [&](const std::string& out, const std::string& load, const std::string& resume) {
+    nn::Linear model({}, 3, 2);
+    const CommonFlags common{
+        .out = out, .steps = 4, .lr = 0.1, .log_every = 2, .load = load, .resume = resume};
+    return message_of([&] { TrainingLoop("test", common, model, refuses); });
+  };
+  for (const char* out : {"old", "new"}) {
+    for (const char* file : {"missing", "broken"}) {
+      CHECK(start(folder / out, folder / file, "") == Contains(folder / file));
+      CHECK(start(folder / out, "", folder / file) == Contains(folder / file));
+    }
+    CHECK(start(folder / out, "", folder / "old/checkpoint.safetensors") == Contains("not mine"));
+  }
+  CHECK(scratch::get(folder / "old/metrics.jsonl") == metrics);
+  CHECK_FALSE(std::filesystem::exists(folder / "new"));
+}

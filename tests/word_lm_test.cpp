@@ -92,8 +92,11 @@ TEST_CASE("word_lm: however a sentence ends, P is one over all sentences") {
       model.output.bias.assign(Tensor::from(std::vector<float>{0, 0.5, -0.5, 4}, {4}));
     if (ending == Ending::bernoulli) model.stop->bias.assign(full({1}, 3));
     model.count_lengths({{"a"}, {"b"}, {"a", "b"}, {}});
-    if (ending == Ending::length)
+    if (ending == Ending::length) {
       CHECK(std::exp(model.lengths.to_vector<double>()[1]) == doctest::Approx(3.0 / 11));
+      CHECK(model.left->weight.to_vector<double>() == std::vector<double>(7 * 6, 0));
+      nn::init::fill(model.left->weight, nn::init::normal(0, 1));  // as if it had learnt
+    }
     double sum = 0, one_by_one = 0, together = 0;
     const auto all = sentences_up_to(6);
     std::vector<size_t> rows;
@@ -118,7 +121,7 @@ TEST_CASE("word_lm: what is written is as likely as the model says") {
     const NoGrad no_grad;
     model.output.weight.assign(6 * model.output.weight);  // so that it matters what came before
     favour_unknown(model, -30);                           // then P is that of sentences without it
-    if (model.left) model.left->weight.assign(6 * model.left->weight);
+    if (model.left) nn::init::fill(model.left->weight, nn::init::normal(0, 6));
     if (model.stop) model.stop->bias.assign(full({1}, -1));
     std::mt19937_64 random(5);
     constexpr int samples = 4000;

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "examples/char_lm/model.h"
 #include "examples/char_lm/settings.h"
+#include "examples/char_lm/tales.h"
 #include "examples/char_lm/unit.h"
 #include "examples/common/interrupt.h"
 #include "examples/common/program.h"
@@ -17,19 +17,6 @@
 namespace reel::examples {
 
 namespace {
-
-// The licences that every Debian machine has, or the project's own text.
-std::string default_text() {
-  std::vector<std::string> paths;
-  std::error_code none;
-  for (const auto& entry : std::filesystem::directory_iterator("/usr/share/common-licenses", none)) {
-    if (entry.is_regular_file() && !entry.is_symlink()) paths.push_back(entry.path());
-  }
-  std::ranges::sort(paths);
-  std::string text;
-  for (const std::string& path : paths) text += read_text(path);
-  return text.empty() ? read_text(REEL_SOURCE_DIR "/README.md") : text;
-}
 
 std::string first_letter(std::string_view text) {  // that is no blank, if there is one
   const size_t at = text.find_first_not_of(" \t\r\n");
@@ -58,15 +45,22 @@ nn::RecurrentOptions layers_of(const Settings& s) {
   return options;
 }
 
+// What is known of a text that we wrote.
+struct Told {
+  std::string prompt = {};  // how samples begin; by default with its first letter
+  double least_loss = NAN;  // nats a character that no model can undercut
+};
+
 template <class Layers>
 class Training {
  public:
-  Training(const Settings& s, const std::string& path, const std::string& text)
+  Training(const Settings& s, const std::string& path, const std::string& text, const Told& told = {})
       : s_(s),
+        told_(told),
         characters_(text),
         ids_(characters_.encode(text, path)),
         checksum_(text_checksum(text)),
-        prompt_(prompt_of(s, characters_, first_letter(text))),
+        prompt_(prompt_of(s, characters_, told.prompt.empty() ? first_letter(text) : told.prompt)),
         train_at_(static_cast<size_t>(static_cast<double>(ids_.size()) * (1 - s.valid) + 1e-9)),
         streams_({ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(train_at_)}, s.common.batch, s.seq,
                  path),
@@ -205,15 +199,16 @@ class Training {
     loop_->finish(about());
     draw_unit();
     loop_->metrics().log({{"step", loop_->step()}, {"val_loss", val_loss}});
-    print_result({{"loss", loop_->loss()},
-                  {"smooth_loss", smooth_},
-                  {"val_loss", val_loss},
-                  {"unit_correlation", std::abs(unit_.correlation)},
-                  {"chars_per_s", loop_->speed()}});
+    std::vector<Field> result{{"loss", loop_->loss()}, {"smooth_loss", smooth_}, {"val_loss", val_loss}};
+    if (std::isfinite(told_.least_loss)) result.emplace_back("least_loss", told_.least_loss);
+    result.emplace_back("unit_correlation", std::abs(unit_.correlation));
+    result.emplace_back("chars_per_s", loop_->speed());
+    print_result(result);
     return 0;
   }
 
   const Settings& s_;
+  Told told_;
   Characters characters_;
   std::vector<int64_t> ids_;
   std::string checksum_, prompt_;
@@ -274,10 +269,15 @@ int generate(const Settings& s) {
 template <class Layers>
 int run_with(const Settings& s) {
   if (s.generate > 0) return generate<Layers>(s);
-  const bool own = !s.common.data.empty();
-  if (!own) hello<Layers>(s);
-  const std::string path = own ? s.common.data[0] : "the default text";
-  const std::string text = own ? read_text(path) : default_text();
+  if (s.common.data.empty()) {
+    hello<Layers>(s);
+    const Text tales = make_tales(2000);
+    const double least_loss = tales.nats / static_cast<double>(tales.text.size());
+    return Training<Layers>(s, "the tales", tales.text, {.prompt = "\n\n\nTHE ", .least_loss = least_loss})
+        .run();
+  }
+  const std::string path = s.common.data[0];
+  const std::string text = read_text(path);
   check_utf8(text, path);
   return Training<Layers>(s, path, text).run();
 }
@@ -302,6 +302,12 @@ int main(int argc, char** argv) {
   return run_program<Settings>(argc, argv, "char_lm",
                                "Learns a text character by character and samples from it.", run,
                                [](Settings& s, const Flags& flags) {
+                                 if (!s.common.data.empty()) {
+                                   if (!flags.given("--steps")) s.common.steps = 2400;
+                                   if (!flags.given("--batch")) s.common.batch = 32;
+                                   if (!flags.given("--seq")) s.seq = 64;
+                                   if (!flags.given("--sample-every")) s.sample_every = 600;
+                                 }
                                  if (s.clip_value > 0 && !flags.given("--clip-norm")) s.clip_norm = 0;
                                  if (s.generate > 0 && s.common.load.empty())
                                    throw WrongFlag("--generate wants the model's file: --load FILE.");

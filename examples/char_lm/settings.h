@@ -6,12 +6,12 @@
 namespace reel::examples {
 
 struct Settings {
-  CommonFlags common{.steps = 2400, .batch = 32, .hidden = 192, .layers = 1, .lr = 4e-3, .log_every = 100};
+  CommonFlags common{.steps = 8000, .batch = 16, .hidden = 192, .layers = 1, .lr = 4e-3, .log_every = 100};
   std::string model = "lstm", optimizer = "adam", loss = "mean";
-  long seq = 64, biases = 1;
+  long seq = 128, biases = 1;
   double clip_value = 0, clip_norm = 5, init = 0, dropout = 0;
   double valid = 0.1, temperature = 0.7;
-  long sample_every = 600, sample = 300, generate = 0;
+  long sample_every = 2000, sample = 300, generate = 0;
   std::string prompt = "";
 
   void declare(Flags& flags) {

@@ -29,6 +29,21 @@ void write_err(std::string_view text) {
 bool output_closed() { return closed; }
 bool output_failed() { return failed || std::fflush(stdout) != 0 || std::ferror(stdout) != 0; }
 
+std::string shell_word(const std::string& text) {
+  constexpr std::string_view plain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+  if (!text.empty() && text.find_first_not_of(plain) == text.npos) return text;
+  std::string word = "'";
+  for (const char c : text) {
+    if (c == '\'') {
+      word += "'\\''";  // ends the quotes, and begins them again
+    } else {
+      word += c;
+    }
+  }
+  return word + "'";
+}
+
 void secure_streams() {
   closed = failed = false;
   std::clearerr(stdout);

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -13,6 +14,9 @@ void write_out(std::string_view text);  // to stdout, at once
 void write_err(std::string_view text);  // to stderr
 bool output_closed();                   // nobody reads stdout any more, as after `| head`
 bool output_failed();                   // some of it could not be written
+
+// As a shell wants it, to be pasted into a command line: in quotes where it has blanks or the like.
+std::string shell_word(const std::string& text);
 
 // Makes all three streams exist, so that no file of ours becomes one of them, and a write to a closed pipe
 // an error instead of the program's end.

@@ -32,19 +32,24 @@ TrainingLoop::TrainingLoop(const std::string& name, const CommonFlags& common, n
       common_(common),
       model_(model),
       options_(std::move(options)),
-      metrics_(common.out, !common.resume.empty()),
       optimizer_(make_optimizer(options_.optimizer, model.named_parameters(), common.lr)),
       clock_(options_.steps_per_epoch),
       cpu_clock_(options_.steps_per_epoch),
       total_(steps_of(common, options_)) {
+  const bool resumed = !common.resume.empty();
   if (!common.load.empty()) load_weights(common.load, model);
-  if (common.resume.empty()) return;
-  const Checkpoint from = load_checkpoint(common.resume, model, *optimizer_, options_.same);
+  if (resumed) go_on();
+  // Last: a file that is refused above leaves --out as it was.
+  metrics_ = std::make_unique<Metrics>(common.out, resumed);
+  if (resumed) metrics_->keep_through(step_);
+}
+
+void TrainingLoop::go_on() {
+  const Checkpoint from = load_checkpoint(common_.resume, model_, *optimizer_, options_.same);
   step_ = from.whole("step");
   loss_ = from.number("loss");
   if (options_.restore) options_.restore(from);
   restore_curves(from);
-  metrics_.keep_through(step_);
 }
 
 bool TrainingLoop::run(const std::function<Step(long)>& step) {
@@ -74,8 +79,9 @@ bool TrainingLoop::run(const std::function<Step(long)>& step) {
   const std::string path = checkpoint();
   if (!interrupted()) return true;
   const std::string task =
-      common_.task.empty() ? "" : fmt::format("--task {} --out {} ", common_.task, common_.out);
-  say_err("{}: stopped after step {}; go on with {}--resume {}\n", name_, step_, task, path);
+      common_.task.empty() ? "" : fmt::format("--task {} --out {} ", common_.task, shell_word(common_.out));
+  say_err("{}: stopped after step {}; go on with the same flags and {}--resume {}\n", name_, step_, task,
+          shell_word(path));
   return false;
 }
 
@@ -101,7 +107,7 @@ void TrainingLoop::update(const Step& step) {
   std::vector<Field> fields{{"step", step_}, {"loss", loss_}, {"grad_norm", norm_}};
   for (const auto& [name, part] : step.parts) fields.emplace_back(name, part.item());
   fields.insert(fields.end(), more.begin(), more.end());
-  metrics_.log(fields);
+  metrics_->log(fields);
   if (step.parts.empty()) add_to_curve(options_.curve, options_.loss_scale * loss_);
   for (const auto& [name, part] : step.parts) add_to_curve(name, options_.loss_scale * part.item());
 }

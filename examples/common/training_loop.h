@@ -41,7 +41,8 @@ struct LoopOptions {
 
 class TrainingLoop {
  public:
-  // Takes the weights of --load, or goes on from --resume.
+  // Takes the weights of --load, or goes on from --resume; then the folder --out is made, and its metrics
+  // begun.
   TrainingLoop(const std::string& name, const CommonFlags& common, nn::Module& model, LoopOptions options);
 
   struct Step {
@@ -71,10 +72,11 @@ class TrainingLoop {
   // Of the processor, by all threads: what other programs on the machine disturb little.
   double pass_cpu_seconds() const { return cpu_clock_.seconds(); }
   optim::Optimizer& optimizer() { return *optimizer_; }
-  Metrics& metrics() { return metrics_; }
+  Metrics& metrics() { return *metrics_; }
   std::string checkpoint();  // saves; returns the path
 
  private:
+  void go_on();  // from --resume
   void update(const Step& step);
   void keep_curves(Checkpoint& checkpoint) const;
   void restore_curves(const Checkpoint& checkpoint);
@@ -83,8 +85,8 @@ class TrainingLoop {
   CommonFlags common_;
   nn::Module& model_;
   LoopOptions options_;
-  Metrics metrics_;
   std::unique_ptr<optim::Optimizer> optimizer_;
+  std::unique_ptr<Metrics> metrics_;
   PassClock clock_, cpu_clock_;
   std::function<void()> between_;
   long every_ = 0, step_ = 0, total_ = 0;

@@ -153,6 +153,7 @@ Score ask(const Likeness& likeness, const std::vector<AnalogySection>& sections,
 }
 
 int run(const Settings& s) {
+  const auto questions = s.analogies.empty() ? made_up_analogies() : read_analogies(s.analogies);
   std::optional<WordVectors> vectors = s.vectors.empty() ? learn(s) : read_word_vectors(s.vectors);
   if (!vectors) return TrainingLoop::interrupted_status;
   const Likeness likeness(std::move(*vectors));
@@ -167,8 +168,7 @@ int run(const Settings& s) {
     results.emplace_back("king_man_woman", likeness.fourth("man", "king", "woman"));
     say("king - man + woman = {}\n", std::get<std::string>(results[0].value));
   }
-  const Score score =
-      ask(likeness, s.analogies.empty() ? made_up_analogies() : read_analogies(s.analogies), s.common.out);
+  const Score score = ask(likeness, questions, s.common.out);
   if (score.asked > 0)
     results.emplace_back("analogy", static_cast<double>(score.right) / static_cast<double>(score.asked));
   results.emplace_back("questions", score.asked);

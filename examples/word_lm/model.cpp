@@ -39,6 +39,8 @@ LanguageModel::LanguageModel(const Symbols& vocabulary, Ending ends, const Sizes
   }
   if (ending == Ending::length) {
     left = std::make_unique<nn::Embedding>(nn::Member{this, "left"}, longest + 1, sizes.hidden);
+    // N(0, 1), as the words' vectors have it, would drown the words that they are added to.
+    nn::init::fill(left->weight, nn::init::constant(0));
     lengths = buffer("lengths", full({longest + 1}, -std::log(static_cast<double>(longest + 1))));
   }
 }
