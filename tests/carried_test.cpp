@@ -10,17 +10,6 @@ using plan::Schedule;
 
 [[maybe_unused]] const int poisoned = ::setenv("REEL_POISON", "1", 1);
 
-Cell lstm(const Tensor& u) {
-  return [u](const Tensors& in) -> Tensors {
-    const int64_t hidden = in[1].size(1);
-    const Tensor all = in[0] + matmul(in[1], u);
-    const auto part = [&](int64_t k) { return slice(all, 1, k * hidden, (k + 1) * hidden); };
-    const Tensor f = sigmoid(part(1)), o = sigmoid(part(3));
-    const Tensor c = f * in[2] + sigmoid(part(0)) * tanh(part(2));
-    return {o * tanh(c), c};
-  };
-}
-
 std::vector<Tensors> projections(Numbers& n, int64_t time, int64_t batch) {
   std::vector<Tensors> all;
   for (int64_t t = 0; t < time; ++t) all.push_back({n.parameter({batch, 16})});

@@ -9,17 +9,6 @@ using namespace tests;
 
 [[maybe_unused]] const int poisoned = ::setenv("REEL_POISON", "1", 1);
 
-// An LSTM's step over what was projected before, [batch, 4 hidden].
-Cell lstm(const Tensor& u) {
-  return [u](const Tensors& in) -> Tensors {
-    const int64_t hidden = in[1].size(1);
-    const Tensor all = in[0] + matmul(in[1], u);
-    const auto part = [&](int64_t k) { return slice(all, 1, k * hidden, (k + 1) * hidden); };
-    const Tensor f = sigmoid(part(1)), o = sigmoid(part(3));
-    const Tensor c = f * in[2] + sigmoid(part(0)) * tanh(part(2));
-    return {o * tanh(c), c};
-  };
-}
 Cell tanh_cell(const Tensor& u) {
   return [u](const Tensors& in) -> Tensors { return {tanh(in[0] + matmul(in[1], u))}; };
 }

@@ -95,6 +95,18 @@ inline void same(const Program& program, bool recurrence = true) {
 
 using Cell = std::function<Tensors(const Tensors&)>;
 
+// An LSTM's step over what was projected before, [batch, 4 hidden].
+inline Cell lstm(const Tensor& u) {
+  return [u](const Tensors& in) -> Tensors {
+    const int64_t hidden = in[1].size(1);
+    const Tensor all = in[0] + matmul(in[1], u);
+    const auto part = [&](int64_t k) { return slice(all, 1, k * hidden, (k + 1) * hidden); };
+    const Tensor f = sigmoid(part(1)), o = sigmoid(part(3));
+    const Tensor c = f * in[2] + sigmoid(part(0)) * tanh(part(2));
+    return {o * tanh(c), c};
+  };
+}
+
 // The cell over rows [batch, in] for each of these times; its first outputs are the state, the rest what it
 // hands out at each step.
 inline Tensors chain(const Cell& cell, Tensors state, const std::vector<Tensors>& inputs) {

@@ -76,6 +76,41 @@ TEST_CASE("recurrence: a product of joined columns, of which some wait for the s
   });
 }
 
+// A cell of words, whose layer norm of what it makes of x may be made of the table.
+Program of_words(bool read_twice, bool frozen) {
+  return [=](Numbers& n) {
+    const Tensor table = frozen ? n.constant({4, 3}) : n.parameter({4, 3}), w = n.parameter({3, 3}),
+                 u = n.parameter({3, 3}), g = n.parameter({3}), b = n.parameter({3});
+    const Tensor words = embedding(table, n.ids({5, 2}, 4));
+    std::vector<Tensors> x;
+    for (int t = 0; t < 5; ++t) x.push_back({select(words, 0, t)});
+    return ending(chain(
+        [=](const Tensors& in) -> Tensors {
+          const Tensor made = matmul(in[0], w);
+          const Tensor z = layer_norm(made, g, b) * 0.5 + matmul(in[1], u);
+          return {tanh(read_twice ? z + made * in[0] : z)};
+        },
+        {n.parameter({2, 3})}, x));
+  };
+}
+
+TEST_CASE("recurrence: what is made row by row of looked-up rows is made of the table") {
+  for (const bool twice : {false, true}) {
+    for (const bool frozen : {false, true}) same(of_words(twice, frozen));
+  }
+  const auto normalised = [](const char* passes, const char* rows) {
+    const DefaultDType numbers(DType::f64);
+    Numbers n;
+    const Tensors values = of_words(false, false)(n);
+    set_plan_passes(passes);
+    const bool found = plan_text().find(rows) != std::string::npos;
+    set_plan_passes("");
+    return found;
+  };
+  CHECK(normalised("", "[4, 3] = normalize"));
+  CHECK(!normalised("-commute", "[4, 3] = normalize"));
+}
+
 TEST_CASE("recurrence: outputs that are views, constants, equal") {
   same([](Numbers& n) {
     const Tensor w = n.parameter({3, 6});
