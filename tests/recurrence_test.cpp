@@ -111,6 +111,25 @@ TEST_CASE("recurrence: what is made row by row of looked-up rows is made of the 
   CHECK(!normalised("-commute", "[4, 3] = normalize"));
 }
 
+TEST_CASE("rows that are looked up, and what else they meet") {
+  const auto program = [](int which) {
+    return [=](Numbers& n) {
+      const Tensor table = n.parameter({4, 3}), x = n.parameter({10, 3}), row = n.parameter({1, 3}),
+                   column = n.parameter({10, 1}), w = n.parameter({3, 3});
+      const Tensor rows = embedding(table, n.ids({10}, 4));
+      const Tensor made = matmul(rows, w);
+      const Tensor y = which == 0   ? tanh(made) * x
+                       : which == 1 ? made * column + row
+                       : which == 2 ? softmax(made, 0) * rows
+                       : which == 3 ? softmax(made * row, 1) - made
+                       : which == 4 ? matmul(transpose(made, 0, 1), x)
+                                    : exp(tanh(made * made) + row);
+      return Tensors{mean(square(y - 0.1)), y};
+    };
+  };
+  for (int which = 0; which < 6; ++which) same(program(which), false);
+}
+
 TEST_CASE("recurrence: outputs that are views, constants, equal") {
   same([](Numbers& n) {
     const Tensor w = n.parameter({3, 6});
