@@ -94,6 +94,25 @@ Program of_words(bool read_twice, bool frozen) {
   };
 }
 
+TEST_CASE("columns of a join that is itself columns of one, and of another") {
+  for (const bool other_first : {false, true}) {
+    same(
+        [=](Numbers& n) {
+          const Tensor x = n.parameter({4, 3}), y = n.parameter({4, 3}), w = n.parameter({9, 2}),
+                       v = n.parameter({6, 2}), u = n.parameter({6, 2});
+          const Tensor a = tanh(x) * y, b = sigmoid(y) * x, c = exp(x) + y;
+          const Tensor inner = concat({a, b}, 1);
+          Tensor other;
+          if (other_first) other = matmul(concat({a, c}, 1), u);
+          const Tensor outer = matmul(concat({inner, tanh(c)}, 1), w);
+          if (!other_first) other = matmul(concat({b, c}, 1), u);
+          const Tensor z = outer + other + matmul(inner, v);
+          return Tensors{mean(square(z)), z};
+        },
+        false);
+  }
+}
+
 TEST_CASE("recurrence: what is made row by row of looked-up rows is made of the table") {
   for (const bool twice : {false, true}) {
     for (const bool frozen : {false, true}) same(of_words(twice, frozen));

@@ -93,11 +93,18 @@ class Placing {
         const Id id = graph_.in(graph_.nodes[k])[p];
         const auto axis = static_cast<int>(place.axis);
         if (moves_nothing_before(graph_.nodes[k].shape, axis) || !graph_.is_node(id)) continue;
-        if (!can_be_column(id) && !is_made_of_columns(graph_.node_of(id))) continue;
-        columns_[id] = k;
-        value(id).strides = value(graph_.id_of(k)).strides;
+        const bool join = is_made_of_columns(graph_.node_of(id));
+        if (!join && !can_be_column(id)) continue;
+        make_column(id, k);
+        // Its parts are its own from now on: nothing can be copied into what does not lie together.
+        for (size_t j = 0; join && j < parts(graph_.node_of(id)); ++j)
+          make_column(graph_.in(graph_.node(id))[j], graph_.node_of(id));
       }
     }
+  }
+  void make_column(Id id, size_t join) {
+    columns_[id] = join;
+    value(id).strides = value(graph_.id_of(join)).strides;
   }
   bool can_be_column(Id id) const {
     if (!graph_.is_node(id)) return false;
