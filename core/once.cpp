@@ -46,7 +46,6 @@ struct Template {
   Op op;
 };
 
-// Takes the body where it is new.
 Template* intern(plan::Body& body) {
   // Ops outlive everything that was recorded with them.
   static thread_local auto* interned = new Interned<Template>(kMostBodies);
@@ -66,13 +65,20 @@ Template* intern(plan::Body& body) {
 
 }  // namespace
 
+namespace plan {
+const Op* template_op(Body& body) {
+  const Template* known = intern(body);
+  return known ? &known->op : nullptr;
+}
+}  // namespace plan
+
 // ---- Tracing ----
 
 struct Once::State : std::enable_shared_from_this<Once::State> {
   struct Trace {
     std::vector<std::pair<Shape, DType>> in;
     bool grad_enabled, autocast;
-    Template* made = nullptr;  // null: call the function every time
+    const Op* made = nullptr;  // null: call the function every time
     Tensors captured;
     Shape shape;
     DType dtype = DType::f32;
@@ -177,7 +183,7 @@ void Once::State::record_body(Tape& tape, const Tensors& in, Trace& trace) const
   }
   trace.captured.reserve(leaves.size() - in.size());
   for (size_t k = in.size(); k < leaves.size(); ++k) trace.captured.emplace_back(leaves[k]);
-  trace.made = intern(body);
+  trace.made = plan::template_op(body);
 }
 
 Tensors Once::operator()(const Tensors& in, Where where) const {
@@ -190,7 +196,7 @@ Tensors Once::operator()(const Tensors& in, Where where) const {
   state_->nodes.reserve(in.size() + trace.captured.size());
   for (const Tensor& x : in) state_->nodes.push_back(checked(x, "once", where));
   for (const Tensor& x : trace.captured) state_->nodes.push_back(x.node());
-  const Tensor call(tape.call(trace.made->op, state_->nodes,
+  const Tensor call(tape.call(*trace.made, state_->nodes,
                               {.attrs = {}, .shape = trace.shape, .dtype = trace.dtype, .list = {}}, where));
   Tensors out;
   out.reserve(trace.columns.size());

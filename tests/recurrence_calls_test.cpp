@@ -35,7 +35,7 @@ TEST_CASE("recurrence: a forest of trees, a state read again") {
   for (const int shape : {0, 1, 2}) {
     same([=](Numbers& n) {
       const Tensor w = n.parameter({6, 3}), v = n.parameter({3, 3});
-      const Once node = once([=](const Tensors& in) -> Tensors {
+      const Cell node = as_template([=](const Tensors& in) -> Tensors {
         const Tensor h = tanh(matmul(concat({in[0], in[2]}, 1), w));
         return {h, in[1] + in[3] * sigmoid(h), matmul(in[0], v)};
       });
@@ -66,8 +66,8 @@ TEST_CASE("recurrence: many readers of one state") {
     same(
         [=](Numbers& n) {
           const Tensor w = n.parameter({3, 3});
-          const Once cell =
-              once([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[0], w) + in[1])}; });
+          const Cell cell =
+              as_template([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[0], w) + in[1])}; });
           Tensor h = n.parameter({2, 3}), loss = zeros({});
           for (int t = 0; t < 3; ++t) {
             Tensors next;
@@ -118,7 +118,7 @@ TEST_CASE("recurrence: whole numbers") {
   same(
       [](Numbers& n) {
         const Tensor w = n.parameter({3, 3});
-        const Once count = once([=](const Tensors& in) -> Tensors { return {in[0] + in[1]}; });
+        const Cell count = as_template([=](const Tensors& in) -> Tensors { return {in[0] + in[1]}; });
         Tensor c = Tensor::from(std::vector<int64_t>{0, 1}, {2, 1});
         for (int t = 0; t < 4; ++t) c = count({n.ids({2, 1}, 5), c})[0];
         return Tensors{sum(square(w)), c};
@@ -127,8 +127,8 @@ TEST_CASE("recurrence: whole numbers") {
   same(
       [](Numbers& n) {
         const Tensor w = n.parameter({3, 3});
-        const Once any =
-            once([=](const Tensors& in) -> Tensors { return {less(to(in[1], DType::f32), 0.5)}; });
+        const Cell any =
+            as_template([=](const Tensors& in) -> Tensors { return {less(to(in[1], DType::f32), 0.5)}; });
         Tensor c = Tensor::from(std::vector<bool>{true, false}, {2, 1});
         for (int t = 0; t < 4; ++t) c = any({n.ids({2, 1}, 5), c})[0];
         return Tensors{sum(square(w)), to(c, DType::f64)};
@@ -152,8 +152,8 @@ TEST_CASE("recurrence: values looked at midway, gradients of gradients, added up
   same(
       [](Numbers& n) {
         const Tensor w = n.parameter({3, 3});
-        const Once cell =
-            once([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[0], w) + in[1])}; });
+        const Cell cell =
+            as_template([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[0], w) + in[1])}; });
         Tensor h = n.parameter({2, 3});
         for (int t = 0; t < 6; ++t) {
           h = cell({n.parameter({2, 3}), h})[0];
@@ -189,11 +189,12 @@ TEST_CASE("recurrence: inputs, states and weights that are views") {
 TEST_CASE("recurrence: layers, an encoder's states as rows of a decoder") {
   same([](Numbers& n) {
     const Tensor w = n.parameter({3, 3}), v = n.parameter({3, 3});
-    const Once first = once([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[0], w) + in[1])}; });
-    const Once second = once([=](const Tensors& in) -> Tensors {
+    const Cell first =
+        as_template([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[0], w) + in[1])}; });
+    const Cell second = as_template([=](const Tensors& in) -> Tensors {
       return {sigmoid(matmul(in[1], v) + in[0]), matmul(in[1], w)};
     });
-    const Once decoder = once([=](const Tensors& in) -> Tensors {
+    const Cell decoder = as_template([=](const Tensors& in) -> Tensors {
       const Tensor a = softmax(sum(tanh(unsqueeze(matmul(in[2], w), 1) + in[1]), -1), -1);
       return {tanh(sum(unsqueeze(a, -1) * in[1], 1) + in[0] + in[2]), a};
     });
@@ -223,7 +224,7 @@ TEST_CASE("recurrence: only some of the states are asked for") {
     same(
         [=](Numbers& n) {
           const Tensor w = n.parameter({1, 1}), v = n.parameter({1, 2});
-          const Once cell = once([=](const Tensors& in) -> Tensors {
+          const Cell cell = as_template([=](const Tensors& in) -> Tensors {
             const Tensor h = tanh(matmul(in[0], w) + in[1] * in[1]);
             return {h, matmul(h, v), in[2] - h * w};
           });
@@ -245,7 +246,7 @@ TEST_CASE("recurrence: steps of training, with trees of another shape each") {
   same(
       [](Numbers& n) {
         Tensor w = n.parameter({3, 3}), v = n.parameter({3, 3});
-        const Once cell = once([&](const Tensors& in) -> Tensors {
+        const Cell cell = as_template([&](const Tensors& in) -> Tensors {
           return {tanh(matmul(in[0], w) + matmul(in[1], v) + in[2]), in[0] + in[1]};
         });
         Tensors values{zeros({})};

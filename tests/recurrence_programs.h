@@ -36,6 +36,8 @@ struct Numbers {
   }
 };
 
+using Cell = std::function<Tensors(const Tensors&)>;
+
 // Its values, the first of which is the loss.
 using Program = std::function<Tensors(Numbers&)>;
 
@@ -59,9 +61,16 @@ inline bool has_recurrence(const Program& program) {
   return plan_text().find("recurrence") != std::string::npos;
 }
 
-// Equal to eager mode; and whether there was a recurrence in it at all.
-inline void same(const Program& program, bool recurrence = true) {
-  CHECK(has_recurrence(program) == recurrence);
+// Whether cells are templates; else every step is written out, and it is the planner who finds the cell.
+inline bool as_templates = true;
+
+inline Cell as_template(const Cell& f) {
+  if (as_templates) return once(f);
+  return f;
+}
+
+inline void check_same(const Program& program, std::initializer_list<const char*> all_passes,
+                       std::initializer_list<int> all_threads) {
   for (const DType dtype : {DType::f64, DType::f32}) {
     for (const uint64_t seed : {1, 2}) {
       Rows want;
@@ -69,8 +78,8 @@ inline void same(const Program& program, bool recurrence = true) {
         const Eager eager;
         want = run(program, dtype, seed);
       }
-      for (const char* passes : {"", "-prune", "-accumulate", "-fuse", "-place", "-batch", "none,batch"}) {
-        for (const int threads : {1, 2, 4}) {
+      for (const char* passes : all_passes) {
+        for (const int threads : all_threads) {
           if (threads == 4 && passes[0] != '\0') continue;
           set_plan_passes(passes);
           set_num_threads(threads);
@@ -91,9 +100,17 @@ inline void same(const Program& program, bool recurrence = true) {
   set_num_threads(0);
 }
 
-// ---- Programs: a cell of x and a state, over time ----
+// Equal to eager mode; and whether there was a recurrence in it at all. Also with every step written out.
+inline void same(const Program& program, bool recurrence = true) {
+  CHECK(has_recurrence(program) == recurrence);
+  check_same(program, {"", "-prune", "-accumulate", "-fuse", "-place", "-batch", "-roll", "none,batch"},
+             {1, 2, 4});
+  as_templates = false;
+  check_same(program, {"", "none,batch,roll,recur"}, {2});
+  as_templates = true;
+}
 
-using Cell = std::function<Tensors(const Tensors&)>;
+// ---- Programs: a cell of x and a state, over time ----
 
 // An LSTM's step over what was projected before, [batch, 4 hidden].
 inline Cell lstm(const Tensor& u) {
@@ -110,7 +127,7 @@ inline Cell lstm(const Tensor& u) {
 // The cell over rows [batch, in] for each of these times; its first outputs are the state, the rest what it
 // hands out at each step.
 inline Tensors chain(const Cell& cell, Tensors state, const std::vector<Tensors>& inputs) {
-  const Once call = once(cell);
+  const Cell call = as_template(cell);
   Tensor loss = zeros({});
   for (const Tensors& x : inputs) {
     Tensors in = x;

@@ -100,5 +100,8 @@ class Batching {
 
 // Products of one value with several weights as one; nothing where there are none.
 std::optional<Graph> stack(const Graph& graph);
+// Rounds of a cycle that are alike as calls of a template; nothing where there are none. `fixed`: the numbers
+// that calls read will be the same whenever the plan runs.
+std::optional<Graph> roll(const Graph& graph, bool fixed);
 
 }  // namespace reel::plan

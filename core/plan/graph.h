@@ -120,6 +120,8 @@ struct Body {
 void identify(Body& body);  // finds its words
 // Its graph by a pass that moves no gradient; as it was where there is nothing to rewrite.
 void rewrite(Body& body, const std::function<std::optional<Graph>(const Body&)>& pass);
+// The op whose calls it is: one for equal bodies. Takes a body that is new. Null where there are too many.
+const Op* template_op(Body& body);
 void stack(Body& body);  // its products of one value with several weights become one
 // Whether this is a call of a template whose outputs are slices of it, not the call itself.
 inline bool has_columns(const GraphNode& n) { return n.op->body && n.op->body->outputs.size() > 1; }
@@ -134,8 +136,8 @@ bool read_body(std::span<Node* const> nodes, const Tensors& arguments, const Ten
 // ---- The passes: each a file, from graph to graph. What stays is kept. ----
 
 struct Passes {
-  bool prune = true, commute = true, batch = true, recur = true, accumulate = true, fuse = true, pack = true,
-       place = true, split = true, recompute = true, loss = true;
+  bool prune = true, commute = true, batch = true, roll = true, recur = true, accumulate = true, fuse = true,
+       pack = true, place = true, split = true, recompute = true, loss = true;
   uint64_t bits() const;
 };
 // Those that are on: all but the ones that REEL_PLAN=-fuse,-batch or set_plan_passes() switched off.

@@ -226,6 +226,29 @@ class Tracing {
     fill(leaves, made);
   }
 
+  // A call in the gradient's body; equal ones are one (a gate's two products have the same cotangent).
+  Id made_of(const Node* n, std::span<const Id> in) {
+    Body& body = gradient_->body;
+    const auto list = n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>();
+    const auto floats_of = [&](const GraphNode& g) {
+      return g.floats < 0 ? Floats{} : body.floats[static_cast<size_t>(g.floats)];
+    };
+    for (size_t k = 0; k < body.graph.nodes.size(); ++k) {
+      const GraphNode& known = body.graph.nodes[k];
+      if (known.op == n->op && known.i == n->attrs.i && known.dtype == n->dtype && known.shape == n->shape &&
+          floats_of(known) == n->attrs.f && std::ranges::equal(body.graph.in(known), in) &&
+          std::ranges::equal(body.graph.list_of(known), list))
+        return body.graph.id_of(k);
+    }
+    GraphNode node{.op = n->op, .i = n->attrs.i, .dtype = n->dtype, .shape = n->shape};
+    if (n->attrs.f != Floats{}) {
+      node.floats = static_cast<int32_t>(body.floats.size());
+      body.floats.push_back(n->attrs.f);
+    }
+    body.requires_grad.push_back(false);
+    return body.graph.add(node, in, list);
+  }
+
   void fill(const std::vector<std::pair<Node*, From>>& leaves, const std::vector<Node*>& made) {
     Body& body = gradient_->body;
     std::unordered_map<const Node*, Id> id_of;
@@ -238,16 +261,9 @@ class Tracing {
     }
     std::vector<Id> in;
     for (const Node* n : made) {
-      GraphNode node{.op = n->op, .i = n->attrs.i, .dtype = n->dtype, .shape = n->shape};
-      if (n->attrs.f[0] != 0 || n->attrs.f[1] != 0) {
-        node.floats = static_cast<int32_t>(body.floats.size());
-        body.floats.push_back(n->attrs.f);
-      }
       in.clear();
       for (uint32_t k = 0; k < n->inputs; ++k) in.push_back(id_of.at(seen(n->in[k])));
-      id_of[n] =
-          body.graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
-      body.requires_grad.push_back(false);
+      id_of[n] = made_of(n, in);
     }
     for (size_t k = 0; k < graph().leaves.size(); ++k) {
       auto& of = k < r_.rows             ? gradient_->of_rows
