@@ -58,6 +58,14 @@ Matrix<const Bf16> narrowed(int64_t m, int64_t k, Matrix<const float> a) {
   return {out.data, out.row, out.col};
 }
 
+// A as rows that lie together: of others oneDNN 2.6 knows nothing better than its reference code.
+Matrix<const float> together(int64_t m, int64_t k, Matrix<const float> a) {
+  if (a.row == k || a.col != 1 || m == 1) return a;
+  auto* to = static_cast<float*>(thread_room(1, static_cast<size_t>(m * k) * sizeof(float)));
+  for (int64_t i = 0; i < m; ++i) std::copy_n(a.data + i * a.row, k, to + i * k);
+  return {to, k, 1};
+}
+
 }  // namespace
 
 size_t PackedMatrix::bytes(int64_t k, int64_t n, Precision precision) {
@@ -154,7 +162,8 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
     if constexpr (narrow_a) {
       left = rounded(rows, k, mine);
     } else {
-      left = b.precision_ == Precision::bf16 ? rounded(rows, k, narrowed(rows, k, mine)) : mine;
+      left = b.precision_ == Precision::bf16 ? rounded(rows, k, narrowed(rows, k, mine))
+                                             : together(rows, k, mine);
     }
     dnnl_wall::matmul_packed(rows, columns, k, left, b.data_, part, beta);
   });

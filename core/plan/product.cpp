@@ -21,7 +21,11 @@ bool is_product(const GraphNode& n) {
   return n.op->kind == Kind::matmul && n.dtype == DType::f32 && n.shape.rank() == 2 && n.shape.numel() > 0;
 }
 
-bool packable(const Product& p) { return p.a_col == 1 && p.a_row == p.k && p.c_row == p.n && p.k > 0; }
+// Few rows are cheaper to bring together than to multiply by what is not packed.
+bool packable(const Product& p) {
+  constexpr int64_t kFewRows = 64;
+  return p.a_col == 1 && (p.a_row == p.k || p.m <= kFewRows) && p.c_row == p.n && p.k > 0;
+}
 
 bool describe(const GraphNode& n, const PlannedValue& a, const PlannedValue& b, const PlannedValue& c,
               Product& p) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "core/structural.h"
 
@@ -229,29 +230,55 @@ class Backward {
     for (size_t k = 0; k < r_.shared(); ++k) {
       if (g_.needs(r_.rows + k)) g_[r_.rows + k] = value(gradient.of_shared[k]);
     }
-    const auto outputs = static_cast<int64_t>(r_.body.outputs.size());
     for (size_t k = sources_; k < g_.inputs(); ++k) {
-      if (!g_.needs(k)) continue;
-      std::vector<Contribution> parts;
-      for (size_t p = 0; p < r_.reads; ++p) {
-        std::vector<int64_t> list;
-        for (const Run& run : schedule_.reads[p]) {
-          if (run.source == outputs + static_cast<int64_t>(k - sources_))
-            list.insert(list.end(), {run.to, run.from, run.count});
-        }
-        const Tensor dy = value(gradient.of_reads[p]);
-        if (list.empty() || !dy.defined()) continue;
-        const Shape& shape = g_.x(k).shape();
-        const bool all = list.size() == 3 && list[1] == 0 && list[2] == shape[0];
-        parts.push_back({all ? slice(dy, 0, list[0], list[0] + list[2])
-                             : record(put_rows_op, {{Arg(dy)}},
-                                      {.attrs = {}, .shape = shape, .dtype = dy.dtype(), .list = list}),
-                         {},
-                         {}});
-      }
-      if (parts.size() == 1) g_[k] = parts[0].value;
-      if (parts.size() > 1) g_[k] = accumulate(parts, g_.x(k).shape(), g_.x(k).dtype());
+      if (g_.needs(k)) g_[k] = of_source(gradient, k);
     }
+  }
+
+  // The gradient of a source of rows: where each row was read once, it is rows of what its readers have for
+  // it; else that is added up.
+  Tensor of_source(const Gradient& gradient, size_t k) {
+    const int64_t number = static_cast<int64_t>(r_.body.outputs.size() + k - sources_);
+    const Shape& shape = g_.x(k).shape();
+    std::vector<Run> all;  // of the source's rows: `source` is what its reader has for them
+    Tensors in;
+    for (size_t p = 0; p < r_.reads; ++p) {
+      const Id dy = gradient.of_reads[p];
+      if (dy < 0) continue;
+      const size_t before = all.size();
+      for (const Run& run : schedule_.reads[p]) {
+        if (run.source == number)
+          all.push_back({run.from, static_cast<int64_t>(in.size()), run.to, run.count});
+      }
+      if (all.size() > before) in.push_back(values_[static_cast<size_t>(dy)]);
+    }
+    if (all.empty()) return {};
+    std::sort(all.begin(), all.end(), [](const Run& a, const Run& b) { return a.to < b.to; });
+    int64_t row = 0;
+    const bool once = std::ranges::all_of(
+        all, [&](const Run& run) { return std::exchange(row, run.to + run.count) == run.to; });
+    if (!once || row != shape[0]) return added_up(in, all, shape);
+    if (all.size() == 1) return slice(in[0], 0, all[0].from, all[0].from + row);
+    std::vector<int64_t> list;
+    for (const Run& run : all) list.insert(list.end(), {run.source, run.from, run.count});
+    return record(pick_rows_op, std::vector<Arg>(in.begin(), in.end()),
+                  {.attrs = {}, .shape = shape, .dtype = r_.dtype(), .list = std::move(list)});
+  }
+  Tensor added_up(const Tensors& in, const std::vector<Run>& all, const Shape& shape) const {
+    std::vector<Contribution> parts;
+    for (size_t p = 0; p < in.size(); ++p) {
+      std::vector<int64_t> list;
+      for (const Run& run : all) {
+        if (run.source == static_cast<int64_t>(p)) list.insert(list.end(), {run.from, run.to, run.count});
+      }
+      const bool whole = list.size() == 3 && list[1] == 0 && list[2] == shape[0];
+      parts.push_back({whole ? slice(in[p], 0, list[0], list[0] + list[2])
+                             : record(put_rows_op, {{Arg(in[p])}},
+                                      {.attrs = {}, .shape = shape, .dtype = r_.dtype(), .list = list}),
+                       {},
+                       {}});
+    }
+    return parts.size() == 1 ? parts[0].value : accumulate(parts, shape, r_.dtype());
   }
 
   Vjp& g_;
