@@ -232,10 +232,8 @@ class Rolling {
   // What depends on no round; then each round, and what depends on it and on none that is later.
   Graph write() const {
     const size_t count = graph_.nodes.size();
-    std::vector<uint32_t> begin(2 * rounds_.size() + 2, 0), order(count);
-    const auto place = [&](size_t k) {
-      return static_cast<size_t>(2 * rounds_.after(k) + (rounds_.of(k) >= 0 ? 1 : 2));
-    };
+    std::vector<uint32_t> begin(rounds_.size() + 2, 0), order(count);
+    const auto place = [&](size_t k) { return static_cast<size_t>(rounds_.after(k) + 1); };
     for (size_t k = 0; k < count; ++k) ++begin[place(k) + 1];
     for (size_t b = 1; b < begin.size(); ++b) begin[b] += begin[b - 1];
     for (size_t k = 0; k < count; ++k) order[begin[place(k)]++] = static_cast<uint32_t>(k);
