@@ -257,12 +257,20 @@ void gemm_bf16(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<co
     by_lines(k, n, b, wide_b, [](auto... x) { HWY_DYNAMIC_DISPATCH(Round)(x...); });
     return multiply_wide(m, n, k, wide_a, wide_b, c, beta);
   }
-  const Matrix<Bf16> left{static_cast<Bf16*>(thread_room(0, static_cast<size_t>(m * k) * sizeof(Bf16))), k,
-                          1};
-  by_rows(m, k, a, left);
   PackedMatrix right(k, n, Precision::bf16, thread_room(4, PackedMatrix::bytes(k, n, Precision::bf16)));
   right.pack(b);
-  gemm_packed(m, as_const(left), right, c, beta);
+  // Rows of A are rounded shortly before they are multiplied, while they are in the cache.
+  constexpr int64_t kInCache = int64_t{1} << 18;  // elements
+  const int64_t block = k <= 2048 ? kInCache / k / 64 * 64 : m;
+  in_pieces(m, n, k, 16, false, [&](int64_t first, int64_t all, int64_t, int64_t) {
+    for (int64_t i = first; i < first + all; i += block) {
+      const int64_t rows = std::min(block, first + all - i);
+      const Matrix<Bf16> left{
+          static_cast<Bf16*>(thread_room(0, static_cast<size_t>(rows * k) * sizeof(Bf16))), k, 1};
+      by_rows(rows, k, a.from(i, 0), left);
+      gemm_packed(rows, as_const(left), right, c.from(i, 0), beta);
+    }
+  });
 }
 
 void pack_bf16_panel(int64_t k, int64_t columns, Matrix<const float> b, Bf16* panel) {
