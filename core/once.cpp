@@ -14,31 +14,6 @@ namespace {
 
 constexpr size_t kMostBodies = 4096;
 
-// ---- The gradient of a call, on the recorded way: that of the body, written out ----
-
-void body_vjp(Vjp& g) {
-  const plan::Body& body = *g.op().body;
-  Tape& tape = Tape::current();
-  Tensors in, cotangents;
-  Tensors out;
-  {
-    const bool before = std::exchange(tape.grad_enabled, true);
-    for (size_t k = 0; k < g.inputs(); ++k) in.push_back(g.needs(k) ? record(alias_op, {g.x(k)}) : g.x(k));
-    const Tensors values = plan::written_out(body, in);
-    for (plan::Id id : body.outputs) out.push_back(values[static_cast<size_t>(id)]);
-    tape.grad_enabled = before;
-  }
-  int64_t column = 0;
-  for (const Tensor& y : out) {
-    cotangents.push_back(slice(g.dy, 1, column, column + y.size(1)));
-    column += y.size(1);
-  }
-  Tensors sums = gradients_within(out, cotangents, in);
-  for (size_t k = 0; k < g.inputs(); ++k) {
-    if (g.needs(k) && sums[k].defined()) g[k] = std::move(sums[k]);
-  }
-}
-
 // ---- Bodies: equal ones are one op ----
 
 struct Template {
@@ -56,7 +31,7 @@ Template* intern(plan::Body& body) {
   if (!t) return nullptr;
   t->body = std::move(body);
   t->op = Op{.name = "once", .doc = "a call of a recorded body; columns are its outputs, one after another"};
-  t->op.vjp = body_vjp;
+  t->op.vjp = template_vjp;
   t->op.shape_is_argument = true;
   t->op.body = &t->body;
   body = {};

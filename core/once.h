@@ -27,6 +27,9 @@ class Once {
   std::shared_ptr<State> state_;
 };
 
+class Vjp;
+void template_vjp(Vjp& g);  // the gradient rule of its calls
+
 inline Once once(Once::Function f) { return Once(std::move(f)); }
 
 }  // namespace reel

@@ -149,22 +149,20 @@ TEST_CASE("recurrence: two precisions in one body") {
 }
 
 TEST_CASE("recurrence: values looked at midway, gradients of gradients, added up") {
-  same(
-      [](Numbers& n) {
-        const Tensor w = n.parameter({3, 3});
-        const Cell cell =
-            as_template([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[0], w) + in[1])}; });
-        Tensor h = n.parameter({2, 3});
-        for (int t = 0; t < 6; ++t) {
-          h = cell({n.parameter({2, 3}), h})[0];
-          if (t == 2) (void)sum(h).item();
-        }
-        const Tensor loss = sum(square(h));
-        loss.backward(ones({}), {.retain_graph = true, .create_graph = false});
-        const Tensor g = grad(loss, w);
-        return Tensors{loss + sum(square(g)), h, g};
-      },
-      false);
+  same([](Numbers& n) {
+    const Tensor w = n.parameter({3, 3});
+    const Cell cell =
+        as_template([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[0], w) + in[1])}; });
+    Tensor h = n.parameter({2, 3});
+    for (int t = 0; t < 6; ++t) {
+      h = cell({n.parameter({2, 3}), h})[0];
+      if (t == 2) (void)sum(h).item();
+    }
+    const Tensor loss = sum(square(h));
+    loss.backward(ones({}), {.retain_graph = true, .create_graph = false});
+    const Tensor g = grad(loss, w);
+    return Tensors{loss + sum(square(g)), h, g};
+  });
 }
 
 TEST_CASE("recurrence: inputs, states and weights that are views") {
