@@ -84,6 +84,14 @@ HWY_INLINE void columns_apart(float* out, const float* a, ptrdiff_t step, size_t
   const hn::RebindToSigned<D> di;
   constexpr int kShift = apart == 1 ? 0 : apart == 2 ? 1 : 2;
   const size_t lanes = hn::Lanes(d);
+  if (lanes < apart) {  // one lane: no vectors on this machine
+    for (size_t c = 0; c < n; ++c) {
+      float sum = add ? out[c] : 0;
+      for (size_t i = 0; i < k; ++i) sum += a[static_cast<ptrdiff_t>(i) * step] * b[i * apart + c];
+      out[c] = sum;
+    }
+    return;
+  }
   const auto lane = [&](size_t first) HWY_ATTR { return hn::Iota(di, static_cast<int32_t>(first)); };
   V sum[apart];
   for (V& s : sum) s = hn::Zero(d);
