@@ -9,6 +9,7 @@
 
 #include "core/kernels/dnnl.h"
 #include "core/kernels/simd.h"
+#include "core/kernels/small_gemm.h"
 #include "core/tensor.h"
 
 namespace reel {
@@ -144,6 +145,22 @@ TEST_CASE("f64 products agree with plain loops, on one thread and on two") {
     check_all<double>([](auto... x) { gemm(x...); }, kCases);
   }
   set_num_threads(0);
+}
+
+TEST_CASE("products in blocks of our own: as plain loops, for all numbers of rows and ends of columns") {
+  std::mt19937 random(4);
+  for (int64_t m : {1, 2, 3, 4, 5, 6, 9, 11, 25}) {
+    for (int64_t n : {1, 15, 16, 17, 33, 48, 65, 70, 100, 130}) {
+      for (int64_t k : {1, 2, 31}) {
+        for (bool ta : {false, true}) {
+          for (bool tb : {false, true})
+            check<float>({m, n, k}, ta, tb, m % 3, n % 2 ? 1.0f : 0.0f, random, small_gemm);
+        }
+      }
+    }
+  }
+  CHECK(choose(25, 65, 100, true) == Routine::small);
+  CHECK(choose(4, 600, 150, true) == Routine::sgemm);  // turning B round would cost more than the product
 }
 
 TEST_CASE("both of oneDNN's routines, whatever the choice between them") {

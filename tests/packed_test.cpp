@@ -250,9 +250,9 @@ TEST_CASE("each thread multiplies its rows by the same packed matrix, with the b
 TEST_CASE(
     "packed for one row: as the product unpacked, for all widths, plain and transposed, into and onto") {
   std::mt19937 random(3);
-  for (int64_t n : {1, 4, 15, 16, 17, 65, 100, 112, 130, 200}) {
-    for (bool transposed : {false, true}) {
-      const int64_t k = 37;
+  for (int64_t n : {1, 2, 3, 4, 15, 16, 17, 18, 19, 21, 65, 100, 112, 130, 200}) {
+    for (int64_t k : {1, 3, 16, 37, 74, 101}) {
+      const bool transposed = k % 2 == 1;
       const Values a(1, k, transposed, 2, random), b(k, n, transposed, 3, random);
       PackedMatrix packed = PackedMatrix::for_one_row(k, n);
       packed.pack(b.view());

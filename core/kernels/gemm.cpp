@@ -7,12 +7,14 @@
 #include "core/kernels/dnnl.h"
 #include "core/kernels/parallel.h"
 #include "core/kernels/simd.h"
+#include "core/kernels/small_gemm.h"
 
 namespace reel {
 
 namespace {
 
-constexpr int64_t kTiny = 16384;  // multiplications below which a library call costs more than it saves
+constexpr int64_t kTiny = 16384;              // multiplications that loops are good enough for
+constexpr int64_t kSmall = int64_t{1} << 19;  // below which a library call costs more than it saves
 
 // c += one row times a matrix, without a library call: a recurrent step at batch 1.
 void add_row_times_matrix(int64_t n, int64_t k, const float* a, int64_t step, Matrix<const float> b,
@@ -52,8 +54,10 @@ void gemm_turned(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<
 //   plain B       sgemm 200-235 at 8 and 16 rows where the primitive reaches 100-195; equal from 64 rows on
 //   transposed B  sgemm 65-125 at 16 rows, the primitive 150-165; equal from 640 rows on
 //   one row       either is as fast as memory, or slower than a loop
+//   small         our blocks 205-240 where sgemm reaches 160-200, and the primitive 80 (25 x 65 x 100)
 Routine choose(int64_t m, int64_t n, int64_t k, bool transposed_b) {
   if (k == 0 || m == 1 || m * n * k <= kTiny) return Routine::loops;
+  if (m * n * k <= kSmall && (m >= 16 || !transposed_b)) return Routine::small;
   return transposed_b && m > 8 ? Routine::matmul : Routine::sgemm;
 }
 
@@ -93,6 +97,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const f
           add_row_times_matrix(columns, k, part_a.data + r * a.row, a.col, part_b, row);
         }
         return;
+      case Routine::small: return small_gemm(rows, columns, k, part_a, part_b, part, beta);
       case Routine::sgemm:
         if (better_turned(m, n, a, b, beta)) return gemm_turned(rows, columns, k, part_a, part_b, part);
         return dnnl_wall::sgemm(rows, columns, k, part_a, part_b, part, beta);

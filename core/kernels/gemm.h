@@ -29,6 +29,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const double> a, Matrix<const 
 // Which routine computes an f32 product, by what was measured (gemm.cpp has the reasons).
 enum class Routine {
   loops,   // ours: one row, or tiny
+  small,   // ours: blocks of the result in registers
   sgemm,   // oneDNN's BLAS-like routine
   matmul,  // oneDNN's primitive
 };

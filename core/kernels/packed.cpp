@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/kernels/bf16.h"
+#include "core/kernels/one_row.h"
 #include "core/kernels/parallel.h"
 #include "core/kernels/simd.h"
 
@@ -18,18 +19,6 @@ constexpr int64_t kOneRow = int64_t{1} << 17;  // elements that a core's cache h
 dnnl_wall::Layout layout_for(int64_t k, int64_t n, bool fast) {
   if (k == 0 || n == 0) return {};
   return dnnl_wall::packed_layout(k, n, fast);
-}
-
-int64_t padded(int64_t n) { return (n + 15) / 16 * 16; }
-
-// B by rows, zeros behind them.
-void pack_rows(int64_t k, int64_t n, Matrix<const float> b, float* to) {
-  const int64_t row = padded(n);
-  if (b.col != 1) simd::transpose(to, row, b.data, b.col, static_cast<size_t>(n), static_cast<size_t>(k));
-  for (int64_t i = 0; i < k; ++i) {
-    if (b.col == 1) std::copy_n(b.data + i * b.row, n, to + i * row);
-    std::fill_n(to + i * row + n, row - n, 0.0f);
-  }
 }
 
 // A panel: rows of kPanel columns of B, zeros where there is none, as many as make whole blocks.
@@ -85,14 +74,14 @@ PackedMatrix::PackedMatrix(int64_t k, int64_t n, Precision precision, void* memo
 }
 
 size_t PackedMatrix::size() const {
-  return row_ > 0 ? static_cast<size_t>(k_ * row_) * sizeof(float) : layout_.bytes;
+  return one_row_ ? one_row_floats(k_, n_) * sizeof(float) : layout_.bytes;
 }
 
 PackedMatrix PackedMatrix::for_one_row(int64_t k, int64_t n, void* memory) {
   PackedMatrix made;
   made.k_ = k;
   made.n_ = n;
-  made.row_ = padded(n);
+  made.one_row_ = true;
   if (!memory) made.own_ = Buffer(made.size());
   made.data_ = memory ? memory : made.own_.data();
   return made;
@@ -100,7 +89,7 @@ PackedMatrix PackedMatrix::for_one_row(int64_t k, int64_t n, void* memory) {
 
 void PackedMatrix::pack(Matrix<const float> b) {
   if (k_ == 0 || n_ == 0) return;
-  if (row_ > 0) return pack_rows(k_, n_, b, static_cast<float*>(data_));
+  if (one_row_) return pack_for_one_row(k_, n_, b, static_cast<float*>(data_));
   const bool narrow = precision_ == Precision::bf16;
   const int64_t panels = (n_ + kPanel - 1) / kPanel;
   const auto part = [&](int64_t begin, int64_t end) {  // panels
@@ -133,10 +122,10 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
     fail("gemm_packed: A is bf16 and B is f32, want both in bf16");
   if (m == 0 || n == 0) return;
   if constexpr (!narrow_a) {
-    if (b.row_ > 0) {
+    if (b.one_row_) {
       for (int64_t i = 0; i < m; ++i) {
-        simd::row_times_padded(c.data + i * c.row, a.data + i * a.row, a.col, static_cast<size_t>(k),
-                               static_cast<const float*>(b.data_), static_cast<size_t>(n), beta != 0);
+        row_times_packed(c.data + i * c.row, a.data + i * a.row, a.col, k, static_cast<const float*>(b.data_),
+                         n, beta != 0);
       }
       return;
     }

@@ -17,7 +17,7 @@ class PackedMatrix {
   PackedMatrix(int64_t k, int64_t n, Precision precision = Precision::f32, void* memory = nullptr);
   static size_t bytes(int64_t k, int64_t n, Precision precision = Precision::f32);
 
-  // For products with one row: B's rows begin at multiples of 64 bytes, in f32.
+  // For products with one row, in f32: as one_row.h has it.
   static PackedMatrix for_one_row(int64_t k, int64_t n, void* memory = nullptr);
 
   // Lies there from now on; what was packed elsewhere is not.
@@ -38,7 +38,7 @@ class PackedMatrix {
   int64_t k_ = 0, n_ = 0;
   Precision precision_ = Precision::f32;
   bool fast_ = false;  // stored in bf16, not in f32 rounded to it
-  int64_t row_ = 0;    // floats from row to row, where B lies by rows
+  bool one_row_ = false;
   dnnl_wall::Layout layout_;
   Buffer own_;
   void* data_ = nullptr;

@@ -61,8 +61,7 @@ void PreparedPointwise::run_as(std::span<std::byte* const> data, std::span<const
   const uint8_t* copied = copied_inputs(data);
   if (partial_) return run_in_chunks<T>(data, copied, scalars);
   const auto range = [&](int64_t begin, int64_t end) {
-    if (PointwiseRun<T>::bare(*this))
-      return PointwiseRun<T>::bare_range(*this, data.data(), scalars, begin, end);
+    if (bare_) return PointwiseRun<T>::bare_range(*this, data.data(), scalars, begin, end);
     PointwiseRun<T>(*this, data.data(), copied, scalars).range(begin, end);
   };
   if (sums_rows_ || threads_for(cost_) == 1) return range(0, shape_[0]);
@@ -132,10 +131,8 @@ void PreparedPointwise::run_rows(std::span<std::byte* const> data, std::span<con
   if (sums_rows_) fail("pointwise program: rows of which a sum is made are not independent");
   if (numel_ == 0) return begin == 0 ? run(data, scalars) : void();
   if (begin >= end) return;
-  const int64_t each =
-      shape_[0] / rows_;  // of the nest's first dimension, into which the space's may be merged
-  if (PointwiseRun<float>::bare(*this))
-    return PointwiseRun<float>::bare_range(*this, data.data(), scalars, begin * each, end * each);
+  const int64_t each = row_size_;
+  if (bare_) return PointwiseRun<float>::bare_range(*this, data.data(), scalars, begin * each, end * each);
   const uint8_t* copied = copied_inputs(data);
   if (wide_) return PointwiseRun<double>(*this, data.data(), copied, scalars).range(begin * each, end * each);
   PointwiseRun<float>(*this, data.data(), copied, scalars).range(begin * each, end * each);

@@ -51,6 +51,7 @@ class PreparedPointwise {
  private:
   template <class T>
   friend class PointwiseRun;
+  static constexpr size_t kMostAddresses = 24;  // of a run by machine code alone
 
   struct Input {
     bool packed = false;  // copied into its register: lanes that do not lie side by side, or another type
@@ -110,7 +111,9 @@ class PreparedPointwise {
   bool wide_ = false;  // f64 lanes
   Shape shape_;        // the loop nest
   int64_t rows_ = 0, inner_ = 0, width_ = 0, block_rows_ = 0, cost_ = 0, chunks_ = 1, numel_ = 0;
+  int64_t row_size_ = 1;  // of the nest's first dimension, into which the space's may be merged: a row
   bool sums_rows_ = false, sums_ = false, partial_ = false;
+  bool bare_ = false;  // machine code alone does it: nothing is packed, nothing summed
   size_t operands_ = 0, rooms_ = 0;
   std::vector<Strides> strides_;  // of inputs, then outputs, over the nest
   std::vector<DType> dtypes_;

@@ -43,9 +43,12 @@ void PreparedPointwise::prepare(const Program& program, std::span<const Array> i
          program.inputs, results);
   }
   read_operands(program, in, space, out);
+  bare_ = false;
   if (numel_ > 0) {
     read_program(program);
     choose_block();
+    row_size_ = rows_ > 0 ? shape_[0] / rows_ : 1;
+    bare_ = loop_ && rooms_ == 0 && shape_.rank() <= 2 && addresses_.size() <= kMostAddresses;
   }
 }
 

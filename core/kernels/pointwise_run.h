@@ -62,16 +62,12 @@ class PointwiseRun {
     for (int64_t i = begin; i < end; ++i) outer(i);
   }
 
-  // Whether machine code alone does it: nothing is packed, nothing summed.
-  static bool bare(const PreparedPointwise& p) {
-    return p.loop_ && p.rooms_ == 0 && p.shape_.rank() <= 2 && p.addresses_.size() <= kMostAddresses;
-  }
   // Indices [begin, end) of the outermost dimension by machine code alone, which needs no more than
   // addresses.
   static void bare_range(const PreparedPointwise& p, std::byte* const* data, std::span<const double> scalars,
                          int64_t begin, int64_t end) {
-    LaneRows rows[kMostAddresses];
-    float numbers[kMostAddresses];
+    LaneRows rows[PreparedPointwise::kMostAddresses];
+    float numbers[PreparedPointwise::kMostAddresses];
     const bool flat = p.shape_.rank() == 1;
     bool joins = !flat;
     size_t count = 0, number = 0;
@@ -95,7 +91,6 @@ class PointwiseRun {
   }
 
  private:
-  static constexpr size_t kMostAddresses = 24;
   struct Load {
     uint16_t operand;
     bool packed;

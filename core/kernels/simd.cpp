@@ -168,47 +168,6 @@ void Transpose(float* out, ptrdiff_t out_row, const float* in, ptrdiff_t in_row,
   transpose_words(in, in_row * kBytes, out, out_row * kBytes, rows, columns);
 }
 
-// `vectors` vectors of columns from the j-th column on.
-template <size_t vectors>
-HWY_INLINE void padded_columns(float* out, const float* a, ptrdiff_t step, size_t k, const float* b,
-                               size_t row, size_t n, size_t j, bool add) {
-  const D d;
-  const size_t lanes = hn::Lanes(d);
-  V sum[vectors];
-  for (V& s : sum) s = hn::Zero(d);
-  const float* from = b + j;
-  for (size_t i = 0; i < k; ++i, from += row) {
-    const V v = hn::Set(d, a[static_cast<ptrdiff_t>(i) * step]);
-    for (size_t c = 0; c < vectors; ++c) sum[c] = hn::MulAdd(v, hn::Load(d, from + c * lanes), sum[c]);
-  }
-  for (size_t c = 0; c < vectors && j < n; ++c, j += lanes) {
-    const size_t count = std::min(lanes, n - j);
-    if (count == lanes) {
-      hn::StoreU(add ? hn::Add(sum[c], hn::LoadU(d, out + j)) : sum[c], d, out + j);
-    } else {
-      store_some(d, add ? hn::Add(sum[c], load_some(d, out + j, count)) : sum[c], out + j, count);
-    }
-  }
-}
-
-void RowTimesPadded(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, size_t n,
-                    bool add) {
-  const size_t lanes = hn::Lanes(D()), row = (n + 15) / 16 * 16;
-  size_t j = 0;
-  const auto left = [&] { return (n - std::min(j, n) + lanes - 1) / lanes; };
-  for (; left() >= 8; j += 8 * lanes) padded_columns<8>(out, a, step, k, b, row, n, j, add);
-  switch (left()) {
-    case 7: return padded_columns<7>(out, a, step, k, b, row, n, j, add);
-    case 6: return padded_columns<6>(out, a, step, k, b, row, n, j, add);
-    case 5: return padded_columns<5>(out, a, step, k, b, row, n, j, add);
-    case 4: return padded_columns<4>(out, a, step, k, b, row, n, j, add);
-    case 3: return padded_columns<3>(out, a, step, k, b, row, n, j, add);
-    case 2: return padded_columns<2>(out, a, step, k, b, row, n, j, add);
-    case 1: return padded_columns<1>(out, a, step, k, b, row, n, j, add);
-    default: return;
-  }
-}
-
 // Four products at a time, whose additions do not wait for each other.
 void RowTimesTransposed(float* out, const float* a, size_t k, const float* b, ptrdiff_t row, size_t n) {
   const D d;
@@ -293,7 +252,6 @@ HWY_EXPORT(AddTo);
 HWY_EXPORT(AddRows);
 HWY_EXPORT(RowTimesMatrix);
 HWY_EXPORT(Transpose);
-HWY_EXPORT(RowTimesPadded);
 HWY_EXPORT(RowTimesTransposed);
 HWY_EXPORT(ExpShifted);
 HWY_EXPORT(ExpTimes);
@@ -316,10 +274,6 @@ void row_times_matrix(float* out, const float* a, ptrdiff_t step, size_t k, cons
 void transpose(float* out, ptrdiff_t out_row, const float* in, ptrdiff_t in_row, size_t rows,
                size_t columns) {
   HWY_DYNAMIC_DISPATCH(Transpose)(out, out_row, in, in_row, rows, columns);
-}
-void row_times_padded(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, size_t n,
-                      bool add) {
-  HWY_DYNAMIC_DISPATCH(RowTimesPadded)(out, a, step, k, b, n, add);
 }
 void row_times_transposed(float* out, const float* a, size_t k, const float* b, ptrdiff_t row, size_t n) {
   HWY_DYNAMIC_DISPATCH(RowTimesTransposed)(out, a, k, b, row, n);

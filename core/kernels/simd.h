@@ -17,10 +17,6 @@ void row_times_matrix(float* out, const float* a, ptrdiff_t step, size_t k, cons
 // out[j] += sum over i of a[i] b[j, i]: a row times a transposed matrix.
 // out[j, i] = in[i, j] for in[rows, columns]; rows of both lie so far apart.
 void transpose(float* out, ptrdiff_t out_row, const float* in, ptrdiff_t in_row, size_t rows, size_t columns);
-// out = a b, or out += a b: elements of a lie `step` apart, b[k, n] by rows that begin at multiples of 64
-// bytes and are padded to them.
-void row_times_padded(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, size_t n,
-                      bool add);
 void row_times_transposed(float* out, const float* a, size_t k, const float* b, ptrdiff_t row, size_t n);
 // out = exp(a - shift), and its sum
 float exp_shifted(const float* a, float shift, float* out, size_t n);

@@ -1,5 +1,6 @@
 #include "core/plan/run.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/environment.h"
@@ -103,6 +104,10 @@ int64_t scratch_bytes() { return scratch.bytes; }
 
 void run_call(const Exec& call) {
   const Op& op = call.op;
+  if (&op == &full_op && call.out.dtype == DType::f32 && call.out.contiguous()) {
+    auto* to = call.out.as<float>();
+    return void(std::fill_n(to, call.out.shape.numel(), static_cast<float>(call.attrs.f[0])));
+  }
   if (op.lanes) return run_pointwise(op.program, call.in, call.out, call.attrs.f);
   if (op.bytes) return op.bytes(call);
   const Kernel kernel = in_double(call) ? op.f64 : op.f32;
@@ -153,26 +158,31 @@ void run_step(const Plan& plan, const Step& step, const Run& run, const Operands
     case Do::put: return put(in[0], step.place, step.inputs > 1 ? &in[1] : nullptr, *out, step.add);
     case Do::fused: {
       const Fused& kernel = plan.kernels[static_cast<size_t>(step.kernel)];
+      const std::span<std::byte* const> data(operands.addresses, step.inputs + step.outputs);
+      const PreparedPointwise& prepared = plan.prepared[static_cast<size_t>(step.kernel)];
+      const auto with = [&](std::span<const double> scalars) {
+        return operands.rows < 0 ? prepared.run(data, scalars)
+                                 : prepared.run_rows(data, scalars, 0, operands.rows);
+      };
+      if (kernel.scalars.empty()) return with({});
       static thread_local std::vector<double> scalars;
       scalars.clear();
       for (const auto& [floats, which] : kernel.scalars) {
         scalars.push_back(floats < 0 ? 0 : run.constants(plan, floats)[which]);
       }
-      const std::span<std::byte* const> data(operands.addresses, step.inputs + step.outputs);
-      const PreparedPointwise& prepared = plan.prepared[static_cast<size_t>(step.kernel)];
-      return operands.rows < 0 ? prepared.run(data, scalars)
-                               : prepared.run_rows(data, scalars, 0, operands.rows);
+      return with(scalars);
     }
     case Do::product: {
       const Product& p = plan.products[static_cast<size_t>(step.kernel)];
       const int64_t m = operands.rows < 0 ? p.m : operands.rows;
-      const Matrix<const float> a{in[0].as<const float>(), p.a_row, p.a_col};
-      const Matrix<float> c{out->as<float>(), p.c_row, 1};
+      const auto address = [&](uint32_t k) { return reinterpret_cast<float*>(operands.addresses[k]); };
+      const Matrix<const float> a{address(0), p.a_row, p.a_col};
+      const Matrix<float> c{address(step.inputs), p.c_row, 1};
       if (p.packed >= 0)
         return gemm_packed(m, a, plan.packed[static_cast<size_t>(p.packed)], c, step.add ? 1.0f : 0.0f);
       const auto product =
           p.precision == Precision::bf16 ? gemm_bf16 : static_cast<decltype(&gemm_bf16)>(gemm);
-      return product(m, p.n, p.k, a, {in[1].as<const float>(), p.b_row, p.b_col}, c, step.add ? 1.0f : 0.0f);
+      return product(m, p.n, p.k, a, {address(1), p.b_row, p.b_col}, c, step.add ? 1.0f : 0.0f);
     }
     case Do::pack: {
       const Product& p = plan.products[static_cast<size_t>(step.kernel)];

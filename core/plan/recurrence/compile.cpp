@@ -173,8 +173,25 @@ class Compiling {
         made_->by_rows[step.first + k] = rows[id];
         any = any || rows[id];
       }
-      (any ? made_->level : made_->once).push_back(s);
+      if (any) {
+        made_->level.push_back({s, row_sum(step)});
+      } else {
+        made_->once.push_back(s);
+      }
     }
+  }
+
+  // A sum over the rows of a level, onto what is there.
+  int64_t row_sum(const Step& step) {
+    if (step.what != Do::call || !step.add || plan().nodes[static_cast<size_t>(step.node)].op != &sum_to_op)
+      return 0;
+    const auto operand = [&](uint32_t k) {
+      return plan().values[static_cast<size_t>(plan().operands[step.first + k])];
+    };
+    const PlannedValue from = operand(0), to = operand(1);
+    const bool rows = from.shape.rank() == 2 && from.strides[1] == 1 && to.shape.numel() == from.shape[1] &&
+                      is_contiguous(to.shape, to.strides) && from.dtype == DType::f32;
+    return rows ? from.shape[1] : 0;
   }
 
   void keep_what_is_shared() {
@@ -191,11 +208,16 @@ class Compiling {
   }
 
   void find_moving() {
+    std::vector<bool> described(plan().operands.size(), true);
+    for (const Step& step : plan().steps) {
+      if (step.what != Do::fused && step.what != Do::product) continue;
+      std::fill_n(described.begin() + step.first, step.inputs + step.outputs, false);
+    }
     for (size_t k = 0; k < plan().operands.size(); ++k) {
       const PlannedValue& v = plan().values[static_cast<size_t>(plan().operands[k])];
       const Compiled::RootBase& base = made_->bases[static_cast<size_t>(v.root)];
       if (base.base == Base::row || base.base == Base::read || base.base == Base::output)
-        made_->moving.push_back({static_cast<uint32_t>(k), base, v.offset});
+        made_->moving.push_back({static_cast<uint32_t>(k), base, v.offset, described[k]});
     }
   }
 
@@ -212,8 +234,8 @@ class Compiling {
 
   bool read_before_written(int32_t in, int32_t out) {
     bool written = false;
-    for (size_t s : made_->level) {
-      const Step& step = plan().steps[s];
+    for (const auto& at : made_->level) {
+      const Step& step = plan().steps[at.step];
       const auto value = [&](uint32_t k) {
         return plan().values[static_cast<size_t>(plan().operands[step.first + k])];
       };

@@ -25,15 +25,21 @@ struct Recurrence::Compiled {
   int64_t capacity = 0;  // rows
   uint64_t passes = 0;
   std::unique_ptr<Plan> plan;
-  std::vector<RootBase> bases;      // of the plan's roots
-  std::vector<bool> by_rows;        // of the plan's operands: whether their first axis is rows
-  std::vector<size_t> once, level;  // steps: made once, made at every level
+  std::vector<RootBase> bases;  // of the plan's roots
+  std::vector<bool> by_rows;    // of the plan's operands: whether their first axis is rows
+  std::vector<size_t> once;     // steps made once
+  struct AtEveryLevel {
+    size_t step;
+    int64_t row_sum;  // floats in a row that the step adds to a total; 0: it does something else
+  };
+  std::vector<AtEveryLevel> level;
   std::vector<int64_t> read_bytes;  // of reads: a row's
   // Operands whose memory differs from level to level.
   struct Moving {
     uint32_t operand;
     RootBase base;
     int64_t offset;
+    bool described;  // its step wants to know more than the address
   };
   std::vector<Moving> moving;
   // Sums over the rows of a level, to be added up: an output and the plan's value. `added`: the step that

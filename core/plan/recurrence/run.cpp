@@ -36,7 +36,7 @@ class Running {
   // What all levels share: packed weights.
   void once() {
     Thread thread(*this, shared_.data(), nullptr, nullptr);
-    for (size_t s : c_.once) thread.step(c_.plan->steps[s], -1);
+    for (size_t s : c_.once) thread.step(c_.plan->steps[s], -1, explain::on());
   }
 
   // `sums`: room for the totals, zero.
@@ -48,10 +48,18 @@ class Running {
     if (!first) own = Buffer(static_cast<size_t>(std::max<int64_t>(c.plan->arena_bytes, 1)));
     const Buffer rows(static_cast<size_t>(std::max<int64_t>(gathered, 1)));
     Thread thread(*this, first ? shared_.data() : own.data(), rows.data(), sums);
+    const bool explained = explain::on();
     for (const auto& level : share) {
       if (level.begin == level.end) continue;
       thread.place(level);
-      for (size_t s : c.level) thread.step(c.plan->steps[s], level.end - level.begin);
+      const int64_t rows = level.end - level.begin;
+      for (const auto& [step, row_sum] : c.level) {
+        if (rows == 1 && row_sum > 0 && !explained) {
+          thread.add_row(c.plan->steps[step], row_sum);
+        } else {
+          thread.step(c.plan->steps[step], rows, explained);
+        }
+      }
       thread.add_totals();
     }
   }
@@ -79,7 +87,8 @@ class Running {
           sums_(sums),
           arrays_(plan_.arrays),
           addresses_(plan_.addresses),
-          found_(all.r_.reads) {
+          found_(all.r_.reads),
+          runs_(all.r_.reads) {
       settle();
     }
 
@@ -109,7 +118,8 @@ class Running {
             : m.base.base == Base::row
                 ? all_.e_.in[m.base.index].data + level.begin * m.base.row_bytes
                 : all_.row_of(static_cast<int64_t>(m.base.index), level.begin, m.base.row_bytes);
-        arrays_[m.operand].data = addresses_[m.operand] = base + m.offset;
+        addresses_[m.operand] = base + m.offset;
+        if (m.described) arrays_[m.operand].data = addresses_[m.operand];
       }
       if (const int64_t rows = level.end - level.begin; rows != rows_) {
         for (size_t k = 0; k < arrays_.size(); ++k) {
@@ -119,13 +129,20 @@ class Running {
       }
     }
 
-    void step(const Step& step, int64_t rows) {
+    void step(const Step& step, int64_t rows, bool explained) {
       const Operands operands{arrays_.data() + step.first, addresses_.data() + step.first, rows};
-      if (!explain::on()) return run_step(plan_, step, {}, operands);
+      if (!explained) return run_step(plan_, step, {}, operands);
       const auto start = std::chrono::steady_clock::now();
       run_step(plan_, step, {}, operands);
       explain::step_ran(plan_, step, start, std::chrono::steady_clock::now(),
                         rows < 0 ? 1 : static_cast<double>(rows) / static_cast<double>(all_.c_.capacity));
+    }
+
+    // A level of one row: its sum over rows.
+    void add_row(const Step& step, int64_t floats) {
+      std::byte* const* at = addresses_.data() + step.first;
+      simd::add_to(reinterpret_cast<float*>(at[1]), reinterpret_cast<const float*>(at[0]),
+                   static_cast<size_t>(floats));
     }
 
     void add_totals() {
@@ -143,9 +160,13 @@ class Running {
     std::byte* find(size_t p, Schedule::Level level, std::byte* room) {
       const auto& runs = all_.schedule_.reads[p];
       const int64_t bytes = all_.c_.read_bytes[p];
-      auto run = std::upper_bound(runs.begin(), runs.end(), level.begin,
-                                  [](int64_t row, const Run& r) { return row < r.to; }) -
-                 1;
+      const Run*& at = runs_[p];  // that of the last level, often
+      if (!at || level.begin < at->to || level.begin >= at->to + at->count) {
+        at = &*(std::upper_bound(runs.begin(), runs.end(), level.begin,
+                                 [](int64_t row, const Run& r) { return row < r.to; }) -
+                1);
+      }
+      const Run* run = at;
       if (run->source != Schedule::kNothing && run->to + run->count >= level.end) {
         return all_.row_of(run->source, run->from + level.begin - run->to, bytes);
       }
@@ -170,6 +191,7 @@ class Running {
     std::vector<Array> arrays_;
     std::vector<std::byte*> addresses_;
     std::vector<std::byte*> found_;  // of reads: the level's rows
+    std::vector<const Run*> runs_;   // likewise: where they begin
     int64_t rows_ = -1;
   };
 
