@@ -47,7 +47,8 @@ std::vector<Part> parts_of(const Tensor& dy, const Body& body) {
     if (!has_terms(value, Place::At::whole)) return parts.push_back({begin, value});
     for (uint32_t p = 0; p < value.node()->inputs; ++p) parts.push_back({begin, Tensor(value.node()->in[p])});
   };
-  const bool columns = has_terms(dy, Place::At::slice);
+  // Of the only output, terms may be any columns; of several, each is all of one.
+  const bool columns = body.outputs.size() > 1 && has_terms(dy, Place::At::slice);
   int64_t column = 0;
   for (Id id : body.outputs) {
     const int64_t width = body.graph.shape(id)[1];

@@ -261,12 +261,19 @@ void check_recipe(Tape& tape, const Recipe& recipe, const Pending& now, const Te
     if (before.defined())
       sum = accumulate({{before, {}, {}}, {sum, {}, {}}}, variable->shape, variable->dtype);
   }
+  const auto gradient_of = [&](Node* variable) {
+    return std::ranges::find(gradients.of, variable, [](const auto& g) { return g.first; });
+  };
+  for (const Target& t : recipe.targets) {  // rows that went through a join have a gradient, of zeros
+    Node* variable = t.leaf < 0 ? nullptr : variable_of(now.leaves[static_cast<size_t>(t.leaf)]);
+    if (variable && gradient_of(variable) == gradients.of.end())
+      gradients.of.emplace_back(variable, full(variable->shape, 0, variable->dtype));
+  }
   expected.compute(tape.take_pending());
   for (const Target& t : recipe.targets) {
     if (t.leaf < 0) continue;
     const Node* leaf = now.leaves[static_cast<size_t>(t.leaf)];
-    const auto right = std::find_if(gradients.of.begin(), gradients.of.end(),
-                                    [&](const auto& g) { return g.first == variable_of(leaf); });
+    const auto right = gradient_of(variable_of(leaf));
     const auto reader = std::find_if(now.nodes.begin(), now.nodes.end(), [&](const Node* n) {
       return std::find(n->in, n->in + n->inputs, leaf) != n->in + n->inputs;
     });

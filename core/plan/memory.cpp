@@ -109,6 +109,7 @@ namespace {
 struct Block {
   int32_t first, last;
   int64_t bytes, offset = 0;
+  int32_t replaced = -1;  // the step in which the last one took its place; no other may in that step
 };
 
 constexpr int64_t kLarge = int64_t{1} << 18;  // bytes
@@ -154,9 +155,11 @@ void lay_out(Plan& plan) {
       const Root& root = plan.roots[static_cast<size_t>(r)];
       const int32_t replaced = replaced_input(plan, s, r);
       const int32_t block = replaced < 0 ? -1 : block_of[static_cast<size_t>(replaced)];
-      if (block >= 0 && blocks[static_cast<size_t>(block)].last == static_cast<int32_t>(s)) {
+      Block* at = block < 0 ? nullptr : &blocks[static_cast<size_t>(block)];
+      if (at && at->last == static_cast<int32_t>(s) && at->replaced != static_cast<int32_t>(s)) {
         block_of[static_cast<size_t>(r)] = block;
-        blocks[static_cast<size_t>(block)].last = root.last;
+        at->last = root.last;
+        at->replaced = static_cast<int32_t>(s);
       } else {
         block_of[static_cast<size_t>(r)] = static_cast<int32_t>(blocks.size());
         blocks.push_back(

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "core/environment.h"
 #include "core/plan/plan.h"
@@ -48,6 +49,53 @@ std::vector<size_t> needed_by(const Graph& graph, Id last) {
   return out;
 }
 
+// A template's call by its body, one node at a time, whose outputs lie side by side.
+Value compute_call(const Node& call, std::span<const Value* const> in) {
+  const Body& body = *call.op->body;
+  const size_t leaves = body.graph.leaves.size();
+  std::vector<Node> nodes(leaves + body.graph.nodes.size());
+  std::vector<Value> made(nodes.size());
+  for (size_t k = 0; k < leaves; ++k) {
+    nodes[k].dtype = call.in[k]->dtype;
+    nodes[k].shape = call.in[k]->shape;
+    made[k] = *in[k];
+  }
+  std::vector<Node*> inputs;
+  std::vector<const Value*> values;
+  for (size_t k = leaves; k < nodes.size(); ++k) {
+    const GraphNode& n = body.graph.nodes[k - leaves];
+    inputs.clear();
+    values.clear();
+    for (Id id : body.graph.in(n)) {
+      inputs.push_back(&nodes[static_cast<size_t>(id)]);
+      values.push_back(&made[static_cast<size_t>(id)]);
+    }
+    nodes[k].op = n.op;
+    nodes[k].in = inputs.data();
+    nodes[k].inputs = n.inputs;
+    nodes[k].dtype = n.dtype;
+    nodes[k].shape = n.shape;
+    nodes[k].attrs = {n.i, n.floats < 0 ? Floats{} : body.floats[static_cast<size_t>(n.floats)]};
+    const auto list = body.graph.list_of(n);
+    if (!list.empty()) nodes[k].list = std::make_unique<std::vector<int64_t>>(list.begin(), list.end());
+    made[k] = compute_alone(nodes[k], values);
+  }
+  const Value all{Buffer(static_cast<size_t>(call.shape.numel()) * size_of(call.dtype)), 0,
+                  row_major(call.shape)};
+  std::byte* to = all.buffer.data();
+  const size_t row = static_cast<size_t>(call.shape[1]) * size_of(call.dtype);
+  for (Id id : body.outputs) {
+    const Array from = array_of(&nodes[static_cast<size_t>(id)], made[static_cast<size_t>(id)]);
+    const size_t bytes = static_cast<size_t>(from.shape[1]) * size_of(call.dtype);
+    std::vector<std::byte> dense(static_cast<size_t>(from.shape[0]) * bytes);
+    copy(from, {dense.data(), from.dtype, from.shape, row_major(from.shape)});
+    for (size_t r = 0; r < static_cast<size_t>(from.shape[0]); ++r)
+      std::memcpy(to + r * row, dense.data() + r * bytes, bytes);
+    to += bytes;
+  }
+  return all;
+}
+
 }  // namespace
 
 bool& on() {
@@ -73,7 +121,7 @@ void OneByOne::compute(const std::vector<Node*>& nodes) {
     for (uint32_t k = 0; k < node->inputs; ++k) in.push_back(value_of(node->in[k]));
     if (std::find(in.begin(), in.end(), nullptr) != in.end()) continue;
     try {
-      values_[node] = compute_alone(*node, in);
+      values_[node] = node->op->body ? compute_call(*node, in) : compute_alone(*node, in);
     } catch (const Error&) {  // the plan will meet the same
     }
   }
