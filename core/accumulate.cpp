@@ -58,8 +58,14 @@ void add_whole_rows(const Array& part, const int64_t* ids, int64_t count, const 
   const int64_t columns = part.shape.numel() / std::max<int64_t>(count, 1);
   parallel_for((columns + kBlock - 1) / kBlock, count * kBlock, [&](int64_t first, int64_t last) {
     const int64_t begin = first * kBlock, end = std::min(columns, last * kBlock);
-    for (int64_t j = 0; j < count; ++j)
+    for (int64_t j = 0; j < count; ++j) {
+      constexpr int64_t kSoon = 2, kLine = 64 / sizeof(T);
+      if (j + kSoon < count) {
+        const T* soon = whole.as<T>() + ids[j + kSoon] * columns;
+        for (int64_t k = begin; k < end; k += kLine) __builtin_prefetch(soon + k, 1);
+      }
       add_run(whole.as<T>() + ids[j] * columns + begin, part.as<T>() + j * columns + begin, end - begin);
+    }
   });
 }
 

@@ -24,26 +24,42 @@ inline uint64_t hash_of(std::span<const uint64_t> words) {
   return mix(mix(lane[0], lane[1]), mix(lane[2], lane[3]));
 }
 
-// Numbers of things, found by the things' hashes; `same` compares with one that is known.
+// Numbers of things, found by the things' hashes; `same` compares with one that is known. Grows with what is
+// in it: most graphs have few things that are looked for.
 class Table {
  public:
-  explicit Table(size_t expected) : slots_(std::bit_ceil(expected * 2 + 16), -1), hashes_(slots_.size()) {}
+  Table() : slots_(64, Slot{}) {}
   // The number of the equal thing that is known; else this is, from now on.
   template <class Same>
   int32_t find(uint64_t hash, int32_t mine, const Same& same) {
     for (size_t at = hash & (slots_.size() - 1);; at = (at + 1) & (slots_.size() - 1)) {
-      if (slots_[at] < 0) {
-        slots_[at] = mine;
-        hashes_[at] = hash;
+      Slot& slot = slots_[at];
+      if (slot.number < 0) {
+        slot = {hash, mine};
+        if (++used_ * 2 > slots_.size()) grow();
         return mine;
       }
-      if (hashes_[at] == hash && same(slots_[at])) return slots_[at];
+      if (slot.hash == hash && same(slot.number)) return slot.number;
     }
   }
 
  private:
-  std::vector<int32_t> slots_;
-  std::vector<uint64_t> hashes_;
+  struct Slot {
+    uint64_t hash = 0;
+    int32_t number = -1;
+  };
+  void grow() {
+    std::vector<Slot> before(slots_.size() * 4, Slot{});
+    before.swap(slots_);
+    for (const Slot& slot : before) {
+      if (slot.number < 0) continue;
+      size_t at = slot.hash & (slots_.size() - 1);
+      while (slots_[at].number >= 0) at = (at + 1) & (slots_.size() - 1);
+      slots_[at] = slot;
+    }
+  }
+  std::vector<Slot> slots_;
+  size_t used_ = 0;
 };
 
 // Things that stay where they are, found by hash; not more than `most`.

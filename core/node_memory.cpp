@@ -49,6 +49,41 @@ std::vector<Node*> NodeList::take(size_t position) {
   return taken;
 }
 
+// ---- Values ----
+
+namespace {
+constexpr size_t kSoon = 8;  // so many allocations later
+struct FreeValues {
+  std::vector<void*> places;
+  ~FreeValues();
+};
+thread_local FreeValues free_values;
+thread_local bool values_closed = false;  // outlives them, for handles that outlive their thread
+
+FreeValues::~FreeValues() {
+  for (void* place : places) std::free(place);
+  values_closed = true;
+}
+}  // namespace
+
+void* Value::operator new(size_t bytes) {
+  if (!values_closed && !free_values.places.empty()) {
+    std::vector<void*>& places = free_values.places;
+    void* place = places.back();
+    places.pop_back();
+    if (places.size() >= kSoon) __builtin_prefetch(places[places.size() - kSoon], 1);
+    return place;
+  }
+  void* place = std::malloc(bytes);
+  if (!place) throw std::bad_alloc();
+  return place;
+}
+
+void Value::operator delete(void* value) {
+  if (values_closed) return std::free(value);
+  free_values.places.push_back(value);
+}
+
 // ---- Memory ----
 
 namespace {

@@ -57,7 +57,8 @@ struct Once::State : std::enable_shared_from_this<Once::State> {
     Tensors captured;
     Shape shape;
     DType dtype = DType::f32;
-    bool fits(const Tape& tape, const Tensors& arguments) const;
+    bool fits(const Tape& tape, std::span<const Tensor> arguments) const;
+    Tensor output(size_t k, const Tensor& call, std::span<const Tensor> before, Where where) const;
     struct Column {
       int64_t begin, width;
       size_t first;  // of the outputs that are this value
@@ -69,13 +70,14 @@ struct Once::State : std::enable_shared_from_this<Once::State> {
   std::list<Trace> traces;
   std::vector<Node*> nodes;  // of the call that is being recorded
 
-  const Trace& trace(Tape& tape, const Tensors& in);
-  void record_body(Tape& tape, const Tensors& in, Trace& trace) const;
+  const Trace& trace(Tape& tape, std::span<const Tensor> in);
+  void record_body(Tape& tape, std::span<const Tensor> in, Trace& trace) const;
+  const Trace* record_call(std::span<const Tensor> in, Where where, Tensor& call);
 };
 
 Once::Once(Function f) : state_(std::make_shared<State>()) { state_->f = std::move(f); }
 
-const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
+const Once::State::Trace& Once::State::trace(Tape& tape, std::span<const Tensor> in) {
   if (generation != tape.generation) {
     traces.clear();
     generation = tape.generation;
@@ -107,7 +109,7 @@ const Once::State::Trace& Once::State::trace(Tape& tape, const Tensors& in) {
   return t;
 }
 
-bool Once::State::Trace::fits(const Tape& tape, const Tensors& arguments) const {
+bool Once::State::Trace::fits(const Tape& tape, std::span<const Tensor> arguments) const {
   if (in.size() != arguments.size() || grad_enabled != tape.grad_enabled || autocast != tape.autocast)
     return false;
   for (size_t k = 0; k < in.size(); ++k) {
@@ -117,7 +119,7 @@ bool Once::State::Trace::fits(const Tape& tape, const Tensors& arguments) const 
   return true;
 }
 
-void Once::State::record_body(Tape& tape, const Tensors& in, Trace& trace) const {
+void Once::State::record_body(Tape& tape, std::span<const Tensor> in, Trace& trace) const {
   Tensors arguments;
   arguments.reserve(in.size());
   for (const Tensor& x : in) {
@@ -161,27 +163,49 @@ void Once::State::record_body(Tape& tape, const Tensors& in, Trace& trace) const
   trace.made = plan::template_op(body);
 }
 
-Tensors Once::operator()(const Tensors& in, Where where) const {
+// Records a call of the function as one node, and says where the outputs are in it; null where that cannot
+// be.
+const Once::State::Trace* Once::State::record_call(std::span<const Tensor> in, Where where, Tensor& call) {
   for (const Tensor& x : in) checked(x, "once", where);
   Tape& tape = Tape::current();
-  if (tape.eager || tape.aside > 0) return state_->f(in);
-  const State::Trace& trace = state_->trace(tape, in);
-  if (!trace.made) return state_->f(in);
-  state_->nodes.clear();
-  state_->nodes.reserve(in.size() + trace.captured.size());
-  for (const Tensor& x : in) state_->nodes.push_back(checked(x, "once", where));
-  for (const Tensor& x : trace.captured) state_->nodes.push_back(x.node());
-  const Tensor call(tape.call(*trace.made, state_->nodes,
-                              {.attrs = {}, .shape = trace.shape, .dtype = trace.dtype, .list = {}}, where));
+  if (tape.eager || tape.aside > 0) return nullptr;
+  const Trace& known = trace(tape, in);
+  if (!known.made) return nullptr;
+  nodes.clear();
+  for (const Tensor& x : in) nodes.push_back(checked(x, "once", where));
+  for (const Tensor& x : known.captured) nodes.push_back(x.node());
+  call = Tensor(tape.call(*known.made, nodes,
+                          {.attrs = {}, .shape = known.shape, .dtype = known.dtype, .list = {}}, where));
+  return &known;
+}
+
+Tensor Once::State::Trace::output(size_t k, const Tensor& call, std::span<const Tensor> before,
+                                  Where where) const {
+  const auto [begin, width, first] = columns[k];
+  return first < k           ? before[first]
+         : width == shape[1] ? call
+                             : Tensor(Tape::current().column(call.node(), begin, width, where));
+}
+
+Tensors Once::operator()(const Tensors& in, Where where) const {
+  Tensor call;
+  const State::Trace* trace = state_->record_call(in, where, call);
+  if (!trace) return state_->f(in);
   Tensors out;
-  out.reserve(trace.columns.size());
-  for (size_t k = 0; k < trace.columns.size(); ++k) {
-    const auto [begin, width, first] = trace.columns[k];
-    out.push_back(first < k                 ? out[first]
-                  : width == trace.shape[1] ? call
-                                            : Tensor(tape.column(call.node(), begin, width, where)));
-  }
+  out.reserve(trace->columns.size());
+  for (size_t k = 0; k < trace->columns.size(); ++k) out.push_back(trace->output(k, call, out, where));
   return out;
+}
+
+void Once::call(std::span<const Tensor> in, std::span<Tensor> out, Where where) const {
+  Tensor call;
+  const State::Trace* trace = state_->record_call(in, where, call);
+  if (!trace) {
+    Tensors made = state_->f(Tensors(in.begin(), in.end()));
+    std::move(made.begin(), made.end(), out.begin());
+    return;
+  }
+  for (size_t k = 0; k < out.size(); ++k) out[k] = trace->output(k, call, out, where);
 }
 
 }  // namespace reel

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 
 #include "core/tensor.h"
 
@@ -21,6 +22,8 @@ class Once {
   using Function = std::function<Tensors(const Tensors&)>;
   explicit Once(Function f);
   Tensors operator()(const Tensors& in, Where where = Where::current()) const;
+  // The same into memory that is there, for as many outputs as the function has.
+  void call(std::span<const Tensor> in, std::span<Tensor> out, Where where = Where::current()) const;
 
  private:
   struct State;

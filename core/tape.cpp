@@ -181,6 +181,28 @@ void Tape::forget(Node* node) {
   --live;
 }
 
+void Tape::let_go_of_inputs(Node* node) {
+  history_.remove(node);
+  for (uint32_t k = 0; k < node->inputs; ++k) {
+    Node* input = node->in[k];
+    if (input->state == State::pending) {
+      --input->readers;
+    } else {
+      remove_reader(input);
+    }
+  }
+  if (node->in != node->few && node->in) memory_.give_back(node->in, node->inputs);
+  node->in = nullptr;
+  node->inputs = 0;
+}
+
+void Tape::discard(Node* node) {
+  if (node->readers > 0 || node->handles > 0) return;
+  let_go_of_inputs(node);
+  memory_.give_back(node);
+  --live;
+}
+
 // Frees a node and whatever only it kept alive. A worklist instead of recursion: chains may be millions long.
 void Tape::free_dead(Node* node) {
   dead_.push_back(node);
@@ -292,6 +314,7 @@ Array writable(const Tensor& variable) {
     tape.remove_reader(version);
     version = next;
   }
+  version->value->buffer.written();
   return version->array();
 }
 

@@ -20,6 +20,10 @@ struct Value {
   Buffer buffer;
   int64_t offset = 0;  // in elements
   Strides strides{};
+
+  // As with nodes: a step's many small constants lie as they lay before.
+  static void* operator new(size_t bytes);
+  static void operator delete(void* value);
 };
 
 // What only variables have. The handle's node is the identity; calls read its present version, a node of its
@@ -50,20 +54,30 @@ struct Node {
   int32_t index = -1;     // scratch of planning
   int32_t mark = -1;      // scratch of differentiation
   std::unique_ptr<Value> value;
-  // Then what else is looked at when it dies.
+  // Then what else is read for a structure, or when it dies.
   std::unique_ptr<std::vector<int64_t>> list;
   std::unique_ptr<Variable> variable;
-  Node* owner = nullptr;    // a version's variable; null when that is gone
   int32_t pending_at = -1;  // position in the tape's list of pending nodes
   int32_t history_at = -1;  // position in its history
+  Attrs attrs;
 
   Shape shape;
-  Attrs attrs;
+  Node* owner = nullptr;  // a version's variable; null when that is gone
   Where where;
 
   bool leaf() const { return op == nullptr; }
   Array array() const;  // of a ready node
   Tape& tape() const;
+  // Asks for the memory that is looked at when the node dies, or for a structure.
+  void prefetch() const {
+    __builtin_prefetch(this, 1);
+    __builtin_prefetch(&list, 1);
+    __builtin_prefetch(&shape, 1);
+  }
+  void prefetch_value() const {
+    prefetch();
+    if (value) __builtin_prefetch(value.get(), 1);
+  }
 };
 
 // Nodes in tape order. One that leaves makes a gap (null).
@@ -129,6 +143,10 @@ class Tape {
   void add_pending(Node* node) { pending_.add(node); }
   void no_longer_pending(Node* node) { pending_.remove(node); }
   void drop_inputs(Node* node);
+  // The same where pending inputs are not to die before their turn; and the turn of such a node, which does
+  // die unless somebody needs it after all.
+  void let_go_of_inputs(Node* node);
+  void discard(Node* node);
   // Nodes that require a gradient and still know their inputs, in tape order, with gaps (null).
   const NodeList& history() const { return history_; }
 

@@ -1,5 +1,6 @@
 #include "nn/tree_lstm.h"
 
+#include <array>
 #include <cmath>
 
 #include "ops/ops.h"
@@ -25,13 +26,21 @@ TreeLSTMCell::TreeLSTMCell(Member at, int64_t in, int64_t hidden, const TreeLSTM
 }
 
 LSTMState TreeLSTMCell::operator()(const Tensor& x, std::span<const State> children) const {
-  Tensors in;
-  in.reserve(1 + 2 * children.size());
-  if (x.defined()) in.push_back(x);
-  for (const State& child : children) in.insert(in.end(), {child.h, child.c});
-  if (in.empty()) fail("[TreeLSTMCell] a node with neither x nor children: want one");
-  const Tensors out = once_(in);
-  return {.h = out[0], .c = out[1]};
+  std::array<Tensor, 5> few;  // enough for most trees
+  Tensors many;
+  const size_t count = (x.defined() ? 1 : 0) + 2 * children.size();
+  if (count == 0) fail("[TreeLSTMCell] a node with neither x nor children: want one");
+  if (count > few.size()) many.resize(count);
+  const std::span<Tensor> in(many.empty() ? few.data() : many.data(), count);
+  size_t next = 0;
+  if (x.defined()) in[next++] = x;
+  for (const State& child : children) {
+    in[next++] = child.h;
+    in[next++] = child.c;
+  }
+  std::array<Tensor, 2> out;
+  once_.call(in, out);
+  return {.h = std::move(out[0]), .c = std::move(out[1])};
 }
 
 LSTMState TreeLSTMCell::equations(const Tensor& x, std::span<const State> children) const {

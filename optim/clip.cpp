@@ -35,6 +35,7 @@ void rewrite_gradients(const Parameters& parameters, const Program& program, dou
     if (!grad.defined()) continue;
     const Array in = evaluated(grad);
     if (exclusive(grad)) {
+      if (!std::isfinite(scalar)) grad.node()->value->buffer.written();  // zeros may not stay zeros
       run_pointwise(program, {&in, 1}, in, {&scalar, 1});
     } else {
       const Tensor fresh(Tape::current().leaf(grad.dtype(), grad.shape()));

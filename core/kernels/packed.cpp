@@ -23,7 +23,8 @@ dnnl_wall::Layout layout_for(int64_t k, int64_t n, bool fast) {
 
 // A panel: rows of kPanel columns of B, zeros where there is none, as many as make whole blocks.
 void pack_panel(int64_t k, int64_t columns, Matrix<const float> b, float* to, size_t bytes) {
-  if (columns < kPanel || static_cast<size_t>(k * kPanel) * sizeof(float) < bytes) std::memset(to, 0, bytes);
+  const size_t rows = columns < kPanel ? 0 : static_cast<size_t>(k * kPanel) * sizeof(float);  // all written
+  std::memset(reinterpret_cast<std::byte*>(to) + rows, 0, bytes - rows);
   if (b.col != 1) {
     return simd::transpose(to, kPanel, b.data, b.col, static_cast<size_t>(columns), static_cast<size_t>(k));
   }

@@ -6,6 +6,7 @@
 // and where its results go.
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <optional>
 #include <unordered_map>
 
@@ -24,10 +25,12 @@ namespace {
 
 constexpr size_t kMostRecipes = 256;
 
-// A leaf of the caller's graph, or the gradient that its variable has so far.
+// A leaf of the caller's graph, the gradient that its variable has so far, or several small leaves as one:
+// words that are looked up one by one.
 struct Source {
-  int32_t leaf;
-  bool grad;
+  int32_t leaf = -1;
+  bool grad = false;
+  int32_t joined = -1;
 };
 
 // Where a result goes: to a pending node, or to the gradient of a leaf's variable.
@@ -46,6 +49,7 @@ struct Recipe {
   std::vector<Floats> floats;
   std::vector<int32_t> origins;  // of the plan's pending nodes among the caller's
   std::vector<Source> leaves;
+  std::vector<std::vector<Id>> joined;  // of the caller's leaves: those that lie one behind another
   std::vector<Target> targets;
 };
 
@@ -78,6 +82,34 @@ bool complete_key(Pending& now, const Node* loss) {
   return true;
 }
 
+// Whether a node joins the rows of many small constants: better one leaf for the plan than hundreds.
+bool joins_constants(const Pending& now, const Graph& graph, const GraphNode& n) {
+  constexpr uint32_t kMany = 8;
+  constexpr int64_t kSmall = 1 << 16;
+  return n.op == &concat_op && n.i[0] == 0 && !n.stays && n.inputs >= kMany && n.shape.numel() <= kSmall &&
+         std::ranges::all_of(graph.in(n), [&](Id id) {
+           if (graph.is_node(id)) return false;
+           const Node* leaf = now.leaves[static_cast<size_t>(id)];
+           return !leaf->requires_grad && leaf->array().contiguous();
+         });
+}
+
+// These leaves' values, one behind another.
+Tensor joined(Tape& tape, const Pending& now, std::span<const Id> leaves) {
+  Shape shape = now.leaves[static_cast<size_t>(leaves[0])]->shape;
+  shape[0] = 0;
+  for (Id id : leaves) shape[0] += now.leaves[static_cast<size_t>(id)]->shape[0];
+  Tensor all(tape.leaf(now.leaves[static_cast<size_t>(leaves[0])]->dtype, shape));
+  std::byte* at = all.node()->array().data;
+  for (Id id : leaves) {
+    const Array part = now.leaves[static_cast<size_t>(id)]->array();
+    const size_t bytes = static_cast<size_t>(part.shape.numel()) * size_of(part.dtype);
+    if (bytes > 0) std::memcpy(at, part.data, bytes);
+    at += bytes;
+  }
+  return all;
+}
+
 // The caller's graph on the tape once more, as the passes rewrote it.
 class Shadow {
  public:
@@ -85,6 +117,11 @@ class Shadow {
     const bool before = tape.grad_enabled;
     std::vector<Node*> in;
     for (const GraphNode& n : graph.nodes) {
+      if (joins_constants(now, graph, n)) {
+        joined_.push_back({graph.in(n).begin(), graph.in(n).end()});
+        of_joined_.push_back(made_.emplace_back(joined(tape, now, joined_.back())));
+        continue;
+      }
       in.clear();
       for (Id id : graph.in(n)) in.push_back(node(id));
       const Node* origin = n.origin < 0 ? nullptr : now.nodes[static_cast<size_t>(n.origin)];
@@ -104,11 +141,14 @@ class Shadow {
   }
   Tensor tensor(Id id) const { return Tensor(node(id)); }
   void forget() { made_.clear(); }
+  const std::vector<std::vector<Id>>& joined_leaves() const { return joined_; }
+  const Tensors& joined_values() const { return of_joined_; }
 
  private:
   const Pending& now_;
   const Graph& graph_;
-  Tensors made_;
+  Tensors made_, of_joined_;
+  std::vector<std::vector<Id>> joined_;
 };
 
 // Whether a call stands under NoGrad: an input would take a gradient, and none passes.
@@ -130,8 +170,8 @@ Graph rewritten(const Pending& now, const Node* loss) {
 }
 
 // Where the leaves of `both` come from, which has just been read.
-std::vector<Source> sources_of(const Pending& now, const Pending& both) {
-  std::vector<Source> sources(both.leaves.size(), {-1, false});
+std::vector<Source> sources_of(const Pending& now, const Pending& both, const Tensors& joined) {
+  std::vector<Source> sources(both.leaves.size());
   const auto found = [&](const Node* node, Source source) {
     const auto k = static_cast<size_t>(node->index);
     if (node->index >= 0 && k < sources.size() && both.leaves[k] == node) sources[k] = source;
@@ -142,7 +182,8 @@ std::vector<Source> sources_of(const Pending& now, const Pending& both) {
     if (variable && variable->variable->grad.defined())
       found(variable->variable->grad.node(), {static_cast<int32_t>(k), true});
   }
-  if (std::any_of(sources.begin(), sources.end(), [](const Source& s) { return s.leaf < 0; }))
+  for (size_t k = 0; k < joined.size(); ++k) found(joined[k].node(), {-1, false, static_cast<int32_t>(k)});
+  if (std::any_of(sources.begin(), sources.end(), [](const Source& s) { return s.leaf < 0 && s.joined < 0; }))
     fail("[backward] a gradient rule reads a value of its own: want only what the call reads");
   return sources;
 }
@@ -195,7 +236,8 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
     const auto origin = origin_of.find(node);
     recipe.origins.push_back(origin == origin_of.end() ? -1 : origin->second);
   }
-  recipe.leaves = sources_of(now, both);
+  recipe.leaves = sources_of(now, both, shadow.joined_values());
+  recipe.joined = shadow.joined_leaves();
   std::unordered_map<int32_t, int32_t> result_of;  // pending node to result
   for (size_t r = 0; r < plan->results.size(); ++r)
     result_of[plan->results[r].pending] = static_cast<int32_t>(r);
@@ -308,7 +350,13 @@ bool run_backward(Tape& tape, const Tensor& loss, Where where) {
       if (!plan) plan = recipe->plan.lock();
       if (plan && recipe->possible) {
         std::vector<Node*> leaves;
+        Tensors held;
+        for (const auto& parts : recipe->joined) held.push_back(joined(tape, now, parts));
         for (const Source& s : recipe->leaves) {
+          if (s.joined >= 0) {
+            leaves.push_back(held[static_cast<size_t>(s.joined)].node());
+            continue;
+          }
           Node* leaf = now.leaves[static_cast<size_t>(s.leaf)];
           leaves.push_back(s.grad ? leaf->owner->variable->grad.node() : leaf);
         }

@@ -106,18 +106,37 @@ std::shared_ptr<const Plan> find_plan(Pending& pending, bool rewritten) {
 }
 void plan_found(const Plan& plan) { cache.found(plan); }
 
-// Nodes forget their inputs, unless a gradient may still be asked for. All are held until it is their turn:
-// so memory is walked through from end to end, where a node that dies with its last reader would lie
-// anywhere.
+// Nodes forget their inputs, unless a gradient may still be asked for, and those that do not stay die: the
+// latest first, so that memory is walked through from end to end. What will be looked at is asked for in
+// time, since a step's kernels have driven it out of the caches.
 void release_history(Tape& tape, const Pending& now) {
-  for (Node* n : now.nodes) Tape::retain(n);
+  constexpr size_t kNear = 8, kFar = 16;
+  for (size_t k = 0; k < now.leaves.size(); ++k) {
+    if (k + kFar < now.leaves.size()) now.leaves[k + kFar]->prefetch();
+    Tape::retain(now.leaves[k]);
+  }
+  for (size_t k = 0; k < now.nodes.size(); ++k) {
+    if (now.stays[k]) Tape::retain(now.nodes[k]);
+  }
   for (size_t k = now.nodes.size(); k-- > 0;) {
-    Node* n = now.nodes[k];
-    if (now.stays[k]) {
-      if (now.passed[k]) n->released = true;
-      if (!n->requires_grad || n->released) tape.drop_inputs(n);
+    if (k >= kFar) now.nodes[k - kFar]->prefetch();
+    if (k >= kNear) {
+      const Node* soon = now.nodes[k - kNear];
+      for (uint32_t j = 0; j < soon->inputs; ++j) __builtin_prefetch(soon->in[j], 1);
     }
+    Node* n = now.nodes[k];
+    if (!now.stays[k]) {
+      tape.discard(n);
+      continue;
+    }
+    if (now.passed[k]) n->released = true;
+    if (!n->requires_grad || n->released) tape.let_go_of_inputs(n);
     Tape::release(n);
+  }
+  for (size_t k = now.leaves.size(); k-- > 0;) {
+    if (k >= kFar) now.leaves[k - kFar]->prefetch_value();
+    if (k >= kNear) now.leaves[k - kNear]->value->buffer.prefetch();
+    Tape::release(now.leaves[k]);
   }
 }
 

@@ -43,28 +43,28 @@ void read_over(const Pending& pending, Graph& graph) {
   for (const Node* n : pending.leaves) graph.leaves.push_back({n->dtype, n->shape, n->value->strides});
   graph.floats = pending.floats;
   graph.nodes.reserve(pending.nodes.size());
-  std::vector<Id> in;
-  size_t next_list = 0;
+  const auto leaves = static_cast<Id>(graph.leaves.size());
+  uint32_t next_list = 0;
   for (size_t k = 0; k < pending.nodes.size(); ++k) {
     const Node* n = pending.nodes[k];
-    GraphNode node{.op = n->op,
-                   .i = n->attrs.i,
-                   .floats = pending.floats_of[k],
-                   .origin = static_cast<int32_t>(k),
-                   .dtype = n->dtype,
-                   .stays = pending.stays[k],
-                   .shape = n->shape};
-    in.clear();
+    const auto list = static_cast<uint32_t>(n->list ? n->list->size() : 0);
+    graph.nodes.push_back({.op = n->op,
+                           .i = n->attrs.i,
+                           .floats = pending.floats_of[k],
+                           .origin = static_cast<int32_t>(k),
+                           .dtype = n->dtype,
+                           .stays = pending.stays[k],
+                           .shape = n->shape,
+                           .first_in = static_cast<uint32_t>(graph.inputs.size()),
+                           .inputs = n->inputs,
+                           .first_list = next_list,
+                           .list_size = list});
+    next_list += list;
     for (uint32_t j = 0; j < n->inputs; ++j) {
       const Node* input = n->in[j];
-      in.push_back(input->state == State::pending ? graph.id_of(static_cast<size_t>(input->index))
-                                                  : static_cast<Id>(input->index));
+      graph.inputs.push_back(input->index + (input->state == State::pending ? leaves : 0));
     }
-    std::span<const int64_t> list;
-    if (n->list) list = std::span(*graph.list).subspan(next_list, n->list->size());
-    next_list += list.size();
-    const Id id = graph.add(node, in, list);
-    if (node.stays) graph.results.push_back({static_cast<int32_t>(k), id});
+    if (pending.stays[k]) graph.results.push_back({static_cast<int32_t>(k), graph.id_of(k)});
   }
 }
 

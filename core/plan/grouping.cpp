@@ -11,10 +11,8 @@
 namespace reel::plan {
 
 namespace {
-
 constexpr size_t kClasses = 64;
 constexpr int kDepthBits = 27, kChainBits = 27;
-
 }  // namespace
 
 Grouping::Grouping(const Graph& graph)
@@ -39,7 +37,7 @@ bool Grouping::find(bool joining) {
 
 void Grouping::find_ways() {
   for (size_t k = 0; k < graph_.leaves.size(); ++k) canon_[k] = static_cast<Id>(k);
-  Table table(count_);
+  Table table;
   for (size_t k = 0; k < count_; ++k) {
     const GraphNode& n = graph_.nodes[k];
     const Id id = graph_.id_of(k);
@@ -188,25 +186,29 @@ void Grouping::find_depths(bool recurring) {
   std::vector<uint64_t> before(count_, 0);  // classes that a node depends on
   std::vector<int32_t> members;             // the first node of each class
   std::array<uint64_t, kClasses> depends{};
-  Table table(256);
-  size_t entries = 0;
+  Table table;
+  std::array<int32_t, 4> lately{-1, -1, -1, -1};  // the classes that were met last
+  size_t next = 0;
   for (size_t k = 0; k < count_; ++k) {
     const GraphNode& n = graph_.nodes[k];
     for (Id id : graph_.in(n)) {
       if (graph_.is_node(id)) before[k] |= before[graph_.node_of(id)];
     }
     if (way_[k] != Way::heavy) continue;
-    uint64_t hash = call_hash(n);
-    for (Id id : shared_operands(n)) hash = mix(hash, static_cast<uint64_t>(canon(id)));
+    const auto same = [&](int32_t other) {
+      const GraphNode& o = graph_.nodes[static_cast<size_t>(other)];
+      return same_call(o, n) && same_operands(shared_operands(o), shared_operands(n));
+    };
     int32_t first = static_cast<int32_t>(k);
-    if (entries < 200) {
-      first = table.find(hash, first, [&](int32_t other) {
-        const GraphNode& o = graph_.nodes[static_cast<size_t>(other)];
-        return same_call(o, n) && same_operands(shared_operands(o), shared_operands(n));
-      });
+    const auto known = std::ranges::find_if(lately, [&](int32_t other) { return other >= 0 && same(other); });
+    if (known != lately.end()) {
+      first = *known;
+    } else if (members.size() < 200) {
+      uint64_t hash = call_hash(n);
+      for (Id id : shared_operands(n)) hash = mix(hash, static_cast<uint64_t>(canon(id)));
+      lately[next++ % lately.size()] = first = table.find(hash, first, same);
     }
     if (first == static_cast<int32_t>(k)) {
-      ++entries;
       class_[k] = static_cast<int32_t>(std::min(members.size(), kClasses - 1));
       members.push_back(first);
     } else {
@@ -271,7 +273,7 @@ bool Grouping::recurs(size_t node, std::span<const uint64_t> before) const {
 // ---- Groups ----
 
 void Grouping::make_groups() {
-  Table table(count_);
+  Table table;
   groups_.reserve(count_);
   for (size_t k = 0; k < count_; ++k) {
     const GraphNode& n = graph_.nodes[k];

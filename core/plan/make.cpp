@@ -19,6 +19,7 @@ std::unique_ptr<Plan> make_plan(Graph graph, bool rewritten) {
   }
   if (passes().place) find_carried(graph);
   std::unique_ptr<Plan> plan = lower(graph);
+  find_sparse(*plan);
   lay_out(*plan);
   return plan;
 }

@@ -295,7 +295,7 @@ class Placing {
   void lay_over_inputs(size_t k) {
     const GraphNode& n = graph_.nodes[k];
     const Recurrence& r = *n.op->recurrence;
-    const Schedule schedule(graph_.list_of(n));
+    const Schedule schedule(graph_.list_of(n), false);
     for (const auto& [row, output] : compiled_for(r, schedule.most_rows()).overlays) {
       if (lay_over(k, graph_.in(n)[row], r.offset(output, schedule.rows) * width(graph_.id_of(k)))) return;
     }

@@ -22,6 +22,7 @@ struct Root {
   int64_t offset = 0;           // scratch: where in the arena
   int32_t first = 0, last = 0;  // steps between which it is needed
   bool lasts = false;           // needed throughout
+  bool by_rows = false;         // own: zeros but for the rows that are put into it
 };
 
 struct PlannedValue {
@@ -113,6 +114,7 @@ bool describe(const GraphNode& n, const PlannedValue& a, const PlannedValue& b, 
 bool packable(const Product& p);
 
 std::unique_ptr<Plan> lower(const Graph& graph);          // graph to steps: views, copies, sums in place
+void find_sparse(Plan& plan);                             // what is zeros but for some rows
 void lay_out(Plan& plan);                                 // lifetimes and memory
 std::string text(const Plan& plan);                       // a line a step
 std::string dot(const Plan& plan);                        // for Graphviz: steps as boxes, values as edges

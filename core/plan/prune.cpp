@@ -1,4 +1,6 @@
 // prune: equal nodes become one, and nodes whose value nobody needs none.
+#include <algorithm>
+
 #include "core/hash.h"
 #include "core/plan/graph.h"
 #include "core/structural.h"
@@ -16,7 +18,10 @@ uint64_t hash_of(const GraphNode& n, std::span<const Id> in, std::span<const int
   for (int64_t i : n.i) h = mix(h, static_cast<uint64_t>(i));
   for (int64_t d : n.shape) h = mix(h, static_cast<uint64_t>(d));
   for (Id id : in) h = mix(h, static_cast<uint64_t>(id));
-  for (int64_t i : list) h = mix(h, static_cast<uint64_t>(i));
+  // A schedule's thousands of words need not all be read to tell it from others.
+  constexpr size_t kEnough = 32;
+  h = mix(h, list.size());
+  for (int64_t i : list.first(std::min(list.size(), kEnough))) h = mix(h, static_cast<uint64_t>(i));
   return h;
 }
 
@@ -46,7 +51,7 @@ std::vector<bool> needed(const Graph& graph) {
 Graph prune(const Graph& graph) {
   const std::vector<bool> alive = needed(graph);
   Rewrite rewrite(graph);
-  Table known(graph.nodes.size());
+  Table known;
   for (size_t k = 0; k < graph.nodes.size(); ++k) {
     if (!alive[k]) continue;
     const Id id = rewrite.keep(k);

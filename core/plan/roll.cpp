@@ -76,7 +76,7 @@ class Rolling {
   }
   void find_forms() {
     form_.assign(rounds_.size(), -1);
-    Table table(rounds_.size());
+    Table table;
     std::vector<uint64_t> words;
     for (size_t k = 0; k < rounds_.size(); ++k) {
       words_of(k, rounds_.nodes(k).size(), words);

@@ -34,7 +34,7 @@ bool Rounds::find_cycles() {
   std::vector<uint64_t> before(count_, 0);  // the classes that a node depends on
   std::array<uint64_t, kMostClasses> depends{};
   std::vector<size_t> sizes;
-  Table table(count_);
+  Table table;
   for (size_t k = 0; k < count_; ++k) {
     for (Id id : graph_.in(graph_.nodes[k])) {
       if (graph_.is_node(id)) before[k] |= before[graph_.node_of(id)];

@@ -58,7 +58,8 @@ struct Memory {
         case Home::leaf: base[r] = leaves[static_cast<size_t>(root.leaf)]->array().data; break;
         case Home::scratch: base[r] = arena + root.offset; break;
         case Home::own:
-          own[r] = Buffer(static_cast<size_t>(root.bytes));
+          own[r] = root.by_rows ? Buffer::for_rows(static_cast<size_t>(root.bytes))
+                                : Buffer(static_cast<size_t>(root.bytes));
           base[r] = own[r].data();
           break;
       }
@@ -69,6 +70,20 @@ struct Memory {
     }
   }
 };
+
+// A step into memory that is zeros but for some rows. True where nothing is left to do.
+bool only_rows(const Plan& plan, const Step& step, Memory& memory) {
+  if (step.what != Do::zero && step.what != Do::put) return false;
+  const size_t out = step.first + step.inputs;
+  const auto root = static_cast<size_t>(plan.values[static_cast<size_t>(plan.operands[out])].root);
+  if (!plan.roots[root].by_rows) return false;
+  if (step.what == Do::zero) return memory.own[root].clear_rows(static_cast<size_t>(plan.roots[root].bytes));
+  const Array &whole = plan.arrays[out], &ids = plan.arrays[step.first + 1];
+  const auto row = static_cast<size_t>(whole.shape.numel() / std::max<int64_t>(whole.shape[0], 1));
+  memory.own[root].rows_written({ids.as<int64_t>(), static_cast<size_t>(ids.shape.numel())},
+                                row * size_of(whole.dtype));
+  return false;
+}
 
 Array contiguous(const Array& in, Buffer& room) {
   if (in.contiguous()) return in;
@@ -215,7 +230,7 @@ const Floats& Run::constants(const Plan& plan, int32_t number) const {
 
 std::vector<Value> run(const Plan& plan, const Run& run, Node** failed) {
   const explain::Scope scope(explain::Phase::run);
-  const Memory memory(plan, run.leaves);
+  Memory memory(plan, run.leaves);
   const Step* current = nullptr;
   try {
     const bool explained = explain::on();
@@ -223,7 +238,8 @@ std::vector<Value> run(const Plan& plan, const Run& run, Node** failed) {
       current = &step;
       const auto start =
           explained ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
-      run_step(plan, step, run, {plan.arrays.data() + step.first, plan.addresses.data() + step.first});
+      if (!only_rows(plan, step, memory))
+        run_step(plan, step, run, {plan.arrays.data() + step.first, plan.addresses.data() + step.first});
       if (explained) explain::step_ran(plan, step, start, std::chrono::steady_clock::now());
     }
   } catch (const Error& e) {

@@ -63,7 +63,7 @@ class Stacking {
     return id >= first_weight_ ? id : -1;
   }
   void find_weights() {
-    Table known(graph_.nodes.size());
+    Table known;
     for (size_t k = 0; k < graph_.nodes.size(); ++k) {
       const GraphNode& n = graph_.nodes[k];
       if (!n.op->view || n.inputs != 1 || !is_weight(graph_.in(n)[0])) continue;

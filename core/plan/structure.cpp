@@ -61,7 +61,7 @@ void integer_words(const std::array<int64_t, 3>& i, std::vector<uint64_t>& words
   }
 }
 
-void node_words(const Node* n, bool stays, int32_t floats, Pending& out) {
+void node_words(const Node* n, int32_t floats, Pending& out) {
   std::vector<uint64_t>& words = out.words;
   const Op& op = *n->op;
   const bool integers = op.kind != Kind::source && (n->attrs.i[0] | n->attrs.i[1] | n->attrs.i[2]) != 0;
@@ -71,7 +71,7 @@ void node_words(const Node* n, bool stays, int32_t floats, Pending& out) {
   words.push_back(std::bit_cast<uint64_t>(n->op) << 16 | static_cast<uint64_t>(n->inputs & 0xff) << 8 |
                   static_cast<uint64_t>(n->dtype) << 5 | static_cast<uint64_t>(much) << 4 |
                   static_cast<uint64_t>(n->list != nullptr) << 3 | static_cast<uint64_t>(integers) << 2 |
-                  static_cast<uint64_t>(stays) << 1 | static_cast<uint64_t>(n->requires_grad));
+                  static_cast<uint64_t>(n->requires_grad));
   if (much) words.push_back(static_cast<uint64_t>(n->inputs) << 32 | static_cast<uint32_t>(floats));
   if (integers) integer_words(n->attrs.i, words);
   if (shape) {
@@ -88,26 +88,34 @@ void node_words(const Node* n, bool stays, int32_t floats, Pending& out) {
 
 namespace {
 
-// The nodes through which a backward() from `loss` will pass.
-void find_passed(const Node* loss, const std::vector<Node*>& nodes, std::vector<bool>& passed) {
-  passed.assign(nodes.size(), false);
-  if (!loss) return;
-  passed[static_cast<size_t>(loss->index)] = true;
-  for (size_t k = nodes.size(); k-- > 0;) {
-    if (!passed[k]) continue;
-    for (uint32_t i = 0; i < nodes[k]->inputs; ++i) {
-      const Node* input = nodes[k]->in[i];
-      if (input->state == State::pending && input->requires_grad)
-        passed[static_cast<size_t>(input->index)] = true;
+// The nodes through which a backward() from `loss` will pass, and the values that stay: where a handle holds
+// them, or a later call that stays and may still be differentiated.
+void look_back(const Node* loss, Pending& out) {
+  out.passed.assign(out.nodes.size(), false);
+  out.stays.assign(out.nodes.size(), false);
+  if (loss) out.passed[static_cast<size_t>(loss->index)] = true;
+  for (size_t k = out.nodes.size(); k-- > 0;) {
+    const Node* n = out.nodes[k];
+    const bool passed = out.passed[k], stays = out.stays[k] || n->handles > 0;
+    out.stays[k] = stays;
+    const bool holds = stays && holds_inputs(n) && !passed;
+    if (!passed && !holds) continue;
+    for (uint32_t i = 0; i < n->inputs; ++i) {
+      const Node* input = n->in[i];
+      if (input->state != State::pending) {
+        out.open = out.open || (passed && input->requires_grad && (input->op || !input->owner));
+        continue;
+      }
+      if (passed && input->requires_grad) out.passed[static_cast<size_t>(input->index)] = true;
+      if (holds) out.stays[static_cast<size_t>(input->index)] = true;
     }
   }
 }
 
 // Which value it is. A leaf is numbered where it is first met; `index` says which number, if it is one of
 // this run.
-uint64_t input_word(Node* input, bool passed, Pending& out) {
+uint64_t input_word(Node* input, Pending& out) {
   if (input->state != State::pending) {
-    out.open = out.open || (passed && input->requires_grad && (input->op || !input->owner));
     const auto known = static_cast<size_t>(input->index);
     if (input->index < 0 || known >= out.leaves.size() || out.leaves[known] != input) {
       input->index = static_cast<int32_t>(out.leaves.size());
@@ -129,40 +137,39 @@ uint64_t hash_of(const Pending& pending) {
 void read_structure(std::span<Node* const> pending, Pending& out, const Node* loss) {
   const explain::Scope scope(explain::Phase::structure);
   out.words.clear();
-  out.words.reserve(out.nodes.size() * 4);  // of the last time
-  out.words.push_back(passes().bits());
+  out.words.reserve(out.nodes.size() * 4);                  // of the last time
+  out.words.insert(out.words.end(), {passes().bits(), 0});  // how many nodes: below
   out.lists = std::make_shared<std::vector<int64_t>>();
   out.leaves.clear();
   out.nodes.clear();
   out.floats.clear();
   out.open = false;
-  for (Node* n : pending) {
-    if (!n) continue;
-    n->index = static_cast<int32_t>(out.nodes.size());
-    out.nodes.push_back(n);
-  }
-  find_passed(loss, out.nodes, out.passed);
-  // A value stays where a handle holds it, or a later call that stays and may still be differentiated.
-  out.stays.assign(out.nodes.size(), false);
-  for (size_t k = out.nodes.size(); k-- > 0;) {
-    const Node* n = out.nodes[k];
-    if (n->handles > 0) out.stays[k] = true;
-    if (!out.stays[k] || !holds_inputs(n) || out.passed[k]) continue;
-    for (uint32_t i = 0; i < n->inputs; ++i) {
-      if (n->in[i]->state == State::pending) out.stays[static_cast<size_t>(n->in[i]->index)] = true;
-    }
-  }
   FloatTable table(out.floats);
-  out.floats_of.resize(out.nodes.size());
-  for (size_t k = 0; k < out.nodes.size(); ++k) {
-    const Node* n = out.nodes[k];
+  out.nodes.reserve(pending.size());
+  out.floats_of.resize(pending.size());
+  for (size_t at = 0; at < pending.size(); ++at) {
+    constexpr size_t kSoon = 8;
+    if (at + kSoon < pending.size() && pending[at + kSoon]) pending[at + kSoon]->prefetch();
+    Node* n = pending[at];
+    if (!n) continue;
+    const size_t k = out.nodes.size();
+    n->index = static_cast<int32_t>(k);
+    out.nodes.push_back(n);
     out.floats_of[k] = table.number(n->attrs.f);
-    node_words(n, out.stays[k], out.floats_of[k], out);
+    node_words(n, out.floats_of[k], out);
     for (uint32_t i = 0; i < n->inputs; i += 2) {  // two to a word
-      const uint64_t first = input_word(n->in[i], out.passed[k], out);
-      const uint64_t second = i + 1 < n->inputs ? input_word(n->in[i + 1], out.passed[k], out) : 0;
+      const uint64_t first = input_word(n->in[i], out);
+      const uint64_t second = i + 1 < n->inputs ? input_word(n->in[i + 1], out) : 0;
       out.words.push_back(first << 32 | second);
     }
+  }
+  out.floats_of.resize(out.nodes.size());
+  out.words[1] = out.nodes.size();
+  look_back(loss, out);
+  uint64_t some = 0;
+  for (size_t k = 0; k < out.nodes.size(); ++k) {
+    some = some << 1 | static_cast<uint64_t>(out.stays[k]);
+    if (k % 64 == 63 || k + 1 == out.nodes.size()) out.words.push_back(std::exchange(some, 0));
   }
   out.hash = hash_of(out);
 }

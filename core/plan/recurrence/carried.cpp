@@ -17,7 +17,7 @@ void find_carried(Graph& graph) {
   for (GraphNode& n : graph.nodes) {
     if (!n.op->recurrence || n.stays) continue;
     const Recurrence& r = *n.op->recurrence;
-    const int64_t rows = Schedule(graph.list_of(n)).rows;
+    const int64_t rows = Schedule(graph.list_of(n), false).rows;
     const Id id = graph.id_of(static_cast<size_t>(&n - graph.nodes.data()));
     int64_t carried = 0;
     for (size_t k = 0; k < std::min(kBits, r.body.outputs.size()); ++k) {

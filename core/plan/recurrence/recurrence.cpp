@@ -77,7 +77,7 @@ std::vector<int64_t> Schedule::words() const {
   return words;
 }
 
-Schedule::Schedule(std::span<const int64_t> words) {
+Schedule::Schedule(std::span<const int64_t> words, bool with_reads) {
   const int64_t* at = words.data();
   rows = *at++;
   levels.resize(static_cast<size_t>(*at++));
@@ -87,6 +87,7 @@ Schedule::Schedule(std::span<const int64_t> words) {
     level.begin = *at++;
     level.end = *at++;
   }
+  if (!with_reads) return;
   for (auto& runs : reads) {
     runs.resize(static_cast<size_t>(*at++));
     for (Run& r : runs) {

@@ -32,7 +32,7 @@ struct Schedule {
 
   int64_t most_rows() const;           // of a level
   std::vector<int64_t> words() const;  // as a call's constants
-  explicit Schedule(std::span<const int64_t> words);
+  explicit Schedule(std::span<const int64_t> words, bool with_reads = true);
   Schedule() = default;
 };
 void append(std::vector<Schedule::Run>& runs,
