@@ -133,10 +133,11 @@ bool Buffer::clear_rows(size_t bytes) {
 
 void Buffer::rows_written(std::span<const int64_t> rows, size_t row_bytes) {
   auto& stretches = *block_->stretches;
+  const size_t all = stretches[0].second;
+  if ((stretches.size() - 1 + rows.size()) * row_bytes >= all) return stretches.assign({{0, all}, {0, all}});
   for (const int64_t row : rows) {
     const size_t begin = static_cast<size_t>(row) * row_bytes;
-    if (row >= 0 && begin + row_bytes <= stretches[0].second)
-      stretches.emplace_back(begin, begin + row_bytes);
+    if (row >= 0 && begin + row_bytes <= all) stretches.emplace_back(begin, begin + row_bytes);
   }
 }
 

@@ -80,7 +80,8 @@ void* Value::operator new(size_t bytes) {
 }
 
 void Value::operator delete(void* value) {
-  if (values_closed) return std::free(value);
+  constexpr size_t kMost = size_t{1} << 16;
+  if (values_closed || free_values.places.size() >= kMost) return std::free(value);
   free_values.places.push_back(value);
 }
 

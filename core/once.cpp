@@ -21,13 +21,13 @@ struct Template {
   Op op;
 };
 
-Template* intern(plan::Body& body) {
+Template* intern(plan::Body& body, bool make) {
   // Ops outlive everything that was recorded with them.
   static thread_local auto* interned = new Interned<Template>(kMostBodies);
   const uint64_t hash = hash_of(body.words);
   if (Template* known = interned->find(hash, [&](const Template& t) { return t.body.words == body.words; }))
     return known;
-  Template* t = interned->add(hash);
+  Template* t = make ? interned->add(hash) : nullptr;
   if (!t) return nullptr;
   t->body = std::move(body);
   t->op = Op{.name = "once", .doc = "a call of a recorded body; columns are its outputs, one after another"};
@@ -41,8 +41,8 @@ Template* intern(plan::Body& body) {
 }  // namespace
 
 namespace plan {
-const Op* template_op(Body& body) {
-  const Template* known = intern(body);
+const Op* template_op(Body& body, bool make) {
+  const Template* known = intern(body, make);
   return known ? &known->op : nullptr;
 }
 }  // namespace plan
@@ -116,7 +116,8 @@ bool Once::State::Trace::fits(const Tape& tape, std::span<const Tensor> argument
     const Node* n = arguments[k].node();
     if (!(n->shape == in[k].first) || n->dtype != in[k].second) return false;
   }
-  return true;
+  // A constant that became a variable since then is read by another node.
+  return std::ranges::none_of(captured, [](const Tensor& x) { return x.node()->variable != nullptr; });
 }
 
 void Once::State::record_body(Tape& tape, std::span<const Tensor> in, Trace& trace) const {
@@ -200,11 +201,17 @@ Tensors Once::operator()(const Tensors& in, Where where) const {
 void Once::call(std::span<const Tensor> in, std::span<Tensor> out, Where where) const {
   Tensor call;
   const State::Trace* trace = state_->record_call(in, where, call);
+  const auto refuse = [&](size_t outputs) {
+    fail("[once] room for {} outputs: want room for {}, as many as the function has{}", out.size(), outputs,
+         at(where));
+  };
   if (!trace) {
     Tensors made = state_->f(Tensors(in.begin(), in.end()));
+    if (made.size() != out.size()) refuse(made.size());
     std::move(made.begin(), made.end(), out.begin());
     return;
   }
+  if (trace->columns.size() != out.size()) refuse(trace->columns.size());
   for (size_t k = 0; k < out.size(); ++k) out[k] = trace->output(k, call, out, where);
 }
 

@@ -76,6 +76,7 @@ struct Traced {
   std::vector<Id> results;
   std::vector<bool> afterwards;  // of nodes: recorded one by one after the call
   const Op* op = nullptr;        // of the call; null where nothing can be one
+  bool possible = true;          // false: a rule reads more than the call's inputs and cotangent
   std::vector<Id> in, out;       // of `all`: what the call reads, and what it hands out
   Shape shape;
 };
@@ -83,15 +84,16 @@ struct Traced {
 // Records a body's gradient aside, and cuts it in what is a template's and what comes afterwards.
 class Tracing {
  public:
-  explicit Tracing(Traced& t) : t_(t), tape_(Tape::current()), before_(tape_.grad_enabled), aside_(tape_) {}
-  ~Tracing() { tape_.grad_enabled = before_; }
-  Tracing(const Tracing&) = delete;
-  Tracing& operator=(const Tracing&) = delete;
+  explicit Tracing(Traced& t) : t_(t), tape_(Tape::current()), mode_(tape_), aside_(tape_) {}
 
   void run() {
-    record();
-    read();
-    cut();
+    try {
+      record();
+    } catch (const LooksAtValue&) {
+      t_.possible = false;
+    }
+    t_.possible = t_.possible && read();
+    if (t_.possible) cut();
   }
 
  private:
@@ -138,8 +140,8 @@ class Tracing {
     held_.insert(held_.end(), values.begin(), values.end());
   }
 
-  // What the sums are made of.
-  void read() {
+  // What the sums are made of. False where that is not all here.
+  bool read() {
     std::unordered_map<const Node*, bool> needed;
     for (const Tensor& sum : sums_) {
       if (sum.defined()) needed[sum.node()] = true;
@@ -161,12 +163,21 @@ class Tracing {
         t_.all.floats.push_back(n->attrs.f);
       }
       in.clear();
-      for (uint32_t i = 0; i < n->inputs; ++i) in.push_back(id_of_.at(n->in[i]));
+      for (uint32_t i = 0; i < n->inputs; ++i) {
+        const auto at = id_of_.find(n->in[i]);
+        if (at == id_of_.end()) return false;
+        in.push_back(at->second);
+      }
       id_of_[n] = t_.all.graph.add(node, in,
                                    n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
       t_.all.requires_grad.push_back(t_.create_graph && n->requires_grad);
     }
-    for (const Tensor& sum : sums_) t_.results.push_back(sum.defined() ? id_of_.at(sum.node()) : -1);
+    for (const Tensor& sum : sums_) {
+      const auto at = sum.defined() ? id_of_.find(sum.node()) : id_of_.end();
+      if (sum.defined() && at == id_of_.end()) return false;
+      t_.results.push_back(sum.defined() ? at->second : -1);
+    }
+    return true;
   }
 
   // Rows, to the template, are the call's arguments and the parts: they come first in a body of its own.
@@ -216,15 +227,14 @@ class Tracing {
                            return all.is_node(id) && t_.afterwards[all.node_of(id)];
                          });
     }
-    for (size_t k = all.nodes.size(); k-- > 0;) {
-      if (!t_.afterwards[k]) continue;
-      for (Id id : all.in(all.nodes[k])) {
-        if (all.is_node(id) && way[all.node_of(id)] == Way::constant) t_.afterwards[all.node_of(id)] = true;
-      }
-    }
+    const auto mark = [&](Id id) {
+      if (all.is_node(id) && way[all.node_of(id)] == Way::constant) t_.afterwards[all.node_of(id)] = true;
+    };
     for (Id id : t_.results) {
-      if (id >= 0 && all.is_node(id) && way[all.node_of(id)] == Way::constant)
-        t_.afterwards[all.node_of(id)] = true;
+      if (id >= 0) mark(id);
+    }
+    for (size_t k = all.nodes.size(); k-- > 0;) {
+      if (t_.afterwards[k]) std::ranges::for_each(all.in(all.nodes[k]), mark);
     }
   }
 
@@ -264,7 +274,7 @@ class Tracing {
 
   Traced& t_;
   Tape& tape_;
-  const bool before_;
+  const KeepGradMode mode_;
   const Tape::Aside aside_;
   Tensors held_, sums_;
   std::unordered_map<const Node*, Id> id_of_;
@@ -291,7 +301,7 @@ const Traced& traced(const Vjp& g, const std::vector<Part>& parts) {
   if (const Traced* known = all->find(hash, same)) return *known;
   Tracing(t).run();
   if (Traced* kept = all->add(hash)) return *kept = std::move(t);
-  static thread_local Traced last;
+  static thread_local Traced last;  // read before the next one is traced: its nodes' rules are not asked
   return last = std::move(t);
 }
 
@@ -311,12 +321,12 @@ Tensors made(const Traced& t, Tensors values, DType dtype) {
       column += width;
     }
   }
-  const bool before = tape.grad_enabled;
+  const KeepGradMode mode(tape);
   for (size_t k = 0; k < all.nodes.size(); ++k) {
     if (!t.afterwards[k]) continue;
     const plan::GraphNode& n = all.nodes[k];
     const auto list = all.list_of(n);
-    tape.grad_enabled = before && t.all.requires_grad[k];
+    tape.grad_enabled = mode.before() && t.all.requires_grad[k];
     std::vector<Arg> in;
     for (Id id : all.in(n)) in.emplace_back(values[static_cast<size_t>(id)]);
     values[static_cast<size_t>(all.id_of(k))] =
@@ -326,15 +336,39 @@ Tensors made(const Traced& t, Tensors values, DType dtype) {
                 .dtype = n.dtype,
                 .list = {list.begin(), list.end()}});
   }
-  tape.grad_enabled = before;
   return values;
+}
+
+// The body recorded over the call's inputs, and differentiated there.
+void written_out_vjp(Vjp& g) {
+  const Body& body = *g.op().body;
+  Tape& tape = Tape::current();
+  Tensors in, out, cotangents;
+  {
+    const KeepGradMode mode(tape);
+    tape.grad_enabled = true;
+    for (size_t k = 0; k < g.inputs(); ++k) in.push_back(g.needs(k) ? record(alias_op, {g.x(k)}) : g.x(k));
+    const Tensors values = plan::written_out(body, in);
+    for (Id id : body.outputs) out.push_back(values[static_cast<size_t>(id)]);
+  }
+  int64_t column = 0;
+  for (const Tensor& y : out) {
+    cotangents.push_back(slice(g.dy, 1, column, column + y.size(1)));
+    column += y.size(1);
+  }
+  Tensors sums = gradients_within(out, cotangents, in);
+  for (size_t k = 0; k < g.inputs(); ++k) {
+    if (g.needs(k) && sums[k].defined()) g[k] = std::move(sums[k]);
+  }
 }
 
 }  // namespace
 
 void template_vjp(Vjp& g) {
+  if (Tape::current().eager) return written_out_vjp(g);
   const std::vector<Part> parts = parts_of(g.dy, *g.op().body);
   const Traced& t = traced(g, parts);
+  if (!t.possible) return written_out_vjp(g);
   Tensors values(t.all.graph.leaves.size() + t.all.graph.nodes.size());
   for (size_t k = 0; k < g.inputs(); ++k) values[k] = g.x(k);
   for (size_t p = 0; p < parts.size(); ++p) values[g.inputs() + p] = parts[p].value;

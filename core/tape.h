@@ -206,6 +206,20 @@ class Tape {
   bool orphaned_ = false;  // its thread has ended; the last node frees it
 };
 
+// Whatever is recorded and thrown meanwhile: what may be differentiated afterwards is what it was before.
+class KeepGradMode {
+ public:
+  explicit KeepGradMode(Tape& tape) : tape_(tape), before_(tape.grad_enabled) {}
+  ~KeepGradMode() { tape_.grad_enabled = before_; }
+  KeepGradMode(const KeepGradMode&) = delete;
+  KeepGradMode& operator=(const KeepGradMode&) = delete;
+  bool before() const { return before_; }
+
+ private:
+  Tape& tape_;
+  const bool before_;
+};
+
 // What a function that is being traced throws when it asks for a value: there is none yet.
 class LooksAtValue : public Error {
  public:

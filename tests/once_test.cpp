@@ -276,5 +276,83 @@ TEST_CASE("once: an output that is given twice is one value") {
   CHECK(close(grad(sum_of(cell({cell({x})[0]})), x), expected, 1e-5));
 }
 
+TEST_CASE("once: what was recorded before eager mode is differentiated in it") {
+  const Tensor w = parameter({3, 3}), x = parameter({2, 3});
+  const auto f = [&](const Tensors& in) -> Tensors { return {tanh(matmul(in[0], w)), in[0] * 0.5}; };
+  const Once cell = once(f);
+  const auto loss = [&](const auto& call) {
+    const Tensors a = call({x}), b = call({a[0] + a[1]});
+    return mean(square(b[0])) + mean(b[1]);
+  };
+  const Tensors expected = grad({loss(f)}, {w, x});
+  for (const bool traced_before : {false, true}) {
+    const Tensor y = loss(cell);
+    if (traced_before) (void)grad({loss(cell)}, {w, x});
+    const Eager eager;
+    const Tensors found = grad({y}, {w, x});
+    for (size_t k = 0; k < 2; ++k) CHECK(close(found[k], expected[k], 1e-5));
+  }
+}
+
+// y = x: a view, whose gradient rule reads a tensor of its own, or looks at a value.
+Op with_own_rule(void (*vjp)(Vjp&)) {
+  Op op{.name = "own_rule", .doc = "y = x"};
+  op.kind = Kind::view;
+  op.shape = [](Signature& s) { s.shape = s.in(0); };
+  op.vjp = vjp;
+  op.view = [](const Array& in, const Attrs&, Array& out) {
+    out.strides = in.strides;
+    return true;
+  };
+  return op;
+}
+
+TEST_CASE("once: a rule that reads a tensor of its own, or looks at a value") {
+  static const Op reads = with_own_rule([](Vjp& g) {
+    g[0] = g.dy * Tensor::from(std::vector<float>{1, 2, 3}, {3});
+  });
+  static const Op looks = with_own_rule([](Vjp& g) { g[0] = g.dy * sum(g.dy).item(); });
+  for (const Op* op : {&reads, &looks}) {
+    Tensor x = parameter({2, 3});
+    const auto f = [&](const Tensors& in) -> Tensors { return {tanh(record(*op, {in[0]}))}; };
+    const Once cell = once(f);
+    const Tensor expected = grad(mean(square(f({x})[0])), x);
+    const Tensor y = mean(square(cell({x})[0]));
+    (void)y.item();
+    CHECK(close(grad(y, x), expected, 1e-5));
+    x.zero_grad();
+  }
+}
+
+TEST_CASE("once: a constant that becomes a variable between two calls") {
+  Tensor w = normal({3, 3});
+  (void)w.to_vector<float>();
+  const Once cell = once([&](const Tensors& in) -> Tensors { return {matmul(in[0], w)}; });
+  const Tensor x = normal({2, 3});
+  const Tensor a = cell({x})[0];
+  w.requires_grad_();
+  const Tensor b = cell({x})[0];
+  CHECK(b.to_vector<float>() == a.to_vector<float>());
+  const Tensor ones = full({2, 3}, 1);
+  CHECK(close(grad(sum(b), w), matmul(transpose(x, 0, 1), ones), 1e-5));
+}
+
+TEST_CASE("once: outputs without columns, and room for another number of outputs") {
+  const Tensor w = parameter({3, 3}), x = normal({2, 3});
+  const Once cell = once([&](const Tensors& in) -> Tensors {
+    const Tensor h = matmul(in[0], w);
+    return {tanh(h), slice(h, 1, 1, 1), sigmoid(h)};
+  });
+  const Tensors out = cell({x});
+  CHECK(out[1].numel() == 0);
+  CHECK(close(out[2], sigmoid(matmul(x, w)), 1e-5));
+  CHECK(close(grad(sum(out[2]), w), grad(sum(sigmoid(matmul(x, w))), w), 1e-5));
+  const Once one = once([&](const Tensors& in) -> Tensors { return {matmul(in[0], w)}; });
+  Tensor room[2];
+  CHECK_THROWS_WITH_AS(one.call({&x, 1}, room), doctest::Contains("want room for 1"), Error);
+  const Eager eager;
+  CHECK_THROWS_WITH_AS(one.call({&x, 1}, room), doctest::Contains("want room for 1"), Error);
+}
+
 }  // namespace
 }  // namespace reel

@@ -165,6 +165,23 @@ TEST_CASE("recurrence: values looked at midway, gradients of gradients, added up
   });
 }
 
+TEST_CASE("recurrence: its gradient is one too, before it is differentiated again or after a look") {
+  for (const bool looked : {false, true}) {
+    Numbers n;
+    const DefaultDType numbers(n.dtype);
+    const Tensor u = n.parameter({4, 16}), start = n.parameter({2, 4});
+    const Tensors values = ending(chain(lstm(u), {start, n.parameter({2, 4})}, steps(n, 6, {2, 16})));
+    if (looked) (void)values[0].item();
+    const Tensors gradients = grad({values[0]}, {start, u}, {.cotangents = {}, .create_graph = !looked});
+    const std::string plan = plan_text();
+    size_t found = 0;
+    for (size_t at = plan.find(" = recurrence"); at != std::string::npos;
+         at = plan.find(" = recurrence", at + 1))
+      ++found;
+    CHECK(found == (looked ? 1 : 2));
+  }
+}
+
 TEST_CASE("recurrence: inputs, states and weights that are views") {
   for (const int64_t batch : {1, 3}) {
     same([=](Numbers& n) {

@@ -31,7 +31,7 @@ template <int64_t rows, int64_t vectors, bool whole>
 HWY_INLINE void multiply(const Block& p) {
   const D d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto there = hn::FirstN(d, p.some);
+  [[maybe_unused]] const auto there = hn::FirstN(d, p.some);
   V sum[rows][vectors];
   for (auto& row : sum) {
     for (V& s : row) s = hn::Zero(d);
@@ -43,7 +43,11 @@ HWY_INLINE void multiply(const Block& p) {
       if (whole || v + 1 < vectors) {
         right[v] = hn::LoadU(d, b + v * lanes);
       } else {
+#if HWY_MEM_OPS_MIGHT_FAULT
+        right[v] = load_some(d, b + v * lanes, p.some);
+#else
         right[v] = hn::MaskedLoad(there, d, b + v * lanes);
+#endif
       }
     }
     for (int64_t r = 0; r < rows; ++r) {

@@ -114,7 +114,7 @@ Tensor joined(Tape& tape, const Pending& now, std::span<const Id> leaves) {
 class Shadow {
  public:
   Shadow(Tape& tape, const Pending& now, const Graph& graph) : now_(now), graph_(graph) {
-    const bool before = tape.grad_enabled;
+    const KeepGradMode mode(tape);
     std::vector<Node*> in;
     for (const GraphNode& n : graph.nodes) {
       if (joins_constants(now, graph, n)) {
@@ -133,7 +133,6 @@ class Shadow {
                 .list = {list.begin(), list.end()}};
       made_.emplace_back(tape.call(*n.op, in, std::move(call), origin ? origin->where : Where()));
     }
-    tape.grad_enabled = before;
   }
 
   Node* node(Id id) const {

@@ -53,7 +53,8 @@ bool read_body(std::span<Node* const> nodes, const Tensors& arguments, const Ten
   clear(body);
   if (outputs.empty()) return false;
   for (const Tensor& y : outputs) {
-    if (y.dim() != 2 || y.size(0) != outputs[0].size(0) || y.dtype() != outputs[0].dtype()) return false;
+    if (y.dim() != 2 || y.size(0) != outputs[0].size(0) || y.size(1) == 0 || y.dtype() != outputs[0].dtype())
+      return false;
   }
   Numbers numbers(nodes, leaves);
   const auto add_leaf = [&](Node* n) {
@@ -138,7 +139,7 @@ void identify(Body& body) {
 
 Tensors written_out(const Body& body, Tensors values) {
   Tape& tape = Tape::current();
-  const bool before = tape.grad_enabled;
+  const KeepGradMode mode(tape);
   std::vector<Arg> in;
   for (size_t k = 0; k < body.graph.nodes.size(); ++k) {
     const GraphNode& n = body.graph.nodes[k];
@@ -153,7 +154,6 @@ Tensors written_out(const Body& body, Tensors values) {
                 .dtype = n.dtype,
                 .list = {list.begin(), list.end()}}));
   }
-  tape.grad_enabled = before;
   return values;
 }
 

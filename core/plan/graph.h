@@ -120,8 +120,9 @@ struct Body {
 void identify(Body& body);  // finds its words
 // Its graph by a pass that moves no gradient; as it was where there is nothing to rewrite.
 void rewrite(Body& body, const std::function<std::optional<Graph>(const Body&)>& pass);
-// The op whose calls it is: one for equal bodies. Takes a body that is new. Null where there are too many.
-const Op* template_op(Body& body);
+// The op whose calls it is: one for equal bodies. Takes a body that is new. Null where there are too many, or
+// where it is not to be made.
+const Op* template_op(Body& body, bool make = true);
 void stack(Body& body);  // its products of one value with several weights become one
 // Whether this is a call of a template whose outputs are slices of it, not the call itself.
 inline bool has_columns(const GraphNode& n) { return n.op->body && n.op->body->outputs.size() > 1; }
