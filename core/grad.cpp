@@ -11,18 +11,6 @@ namespace reel {
 
 namespace {
 
-// Whether what is recorded in a scope can be differentiated.
-class Mode {
- public:
-  explicit Mode(bool on) : before_(std::exchange(Tape::current().grad_enabled, on)) {}
-  ~Mode() { Tape::current().grad_enabled = before_; }
-  Mode(const Mode&) = delete;
-  Mode& operator=(const Mode&) = delete;
-
- private:
-  bool before_;
-};
-
 class Differentiation {
  public:
   Differentiation(bool create_graph, Where where) : create_graph_(create_graph), where_(where) {}
@@ -48,7 +36,8 @@ class Differentiation {
 
   // Walks from the newest node to the oldest that is still waited for.
   void run() {
-    const Mode mode(create_graph_);
+    const KeepGradMode mode(tape_);
+    tape_.grad_enabled = create_graph_;
     walk();
     for (Node* variable : variables_) seal(variable, slots_[static_cast<size_t>(variable->mark)]);
     for (Node* node : touched_) {

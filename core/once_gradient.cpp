@@ -157,20 +157,13 @@ class Tracing {
     std::reverse(made.begin(), made.end());
     std::vector<Id> in;
     for (const Node* n : made) {
-      plan::GraphNode node{.op = n->op, .i = n->attrs.i, .dtype = n->dtype, .shape = n->shape};
-      if (n->attrs.f != plan::Floats{}) {
-        node.floats = static_cast<int32_t>(t_.all.floats.size());
-        t_.all.floats.push_back(n->attrs.f);
-      }
       in.clear();
       for (uint32_t i = 0; i < n->inputs; ++i) {
         const auto at = id_of_.find(n->in[i]);
         if (at == id_of_.end()) return false;
         in.push_back(at->second);
       }
-      id_of_[n] = t_.all.graph.add(node, in,
-                                   n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
-      t_.all.requires_grad.push_back(t_.create_graph && n->requires_grad);
+      id_of_[n] = add_call(t_.all, *n, in, t_.create_graph && n->requires_grad);
     }
     for (const Tensor& sum : sums_) {
       const auto at = sum.defined() ? id_of_.find(sum.node()) : id_of_.end();

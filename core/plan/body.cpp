@@ -48,6 +48,17 @@ class Numbers {
 
 }  // namespace
 
+Id add_call(Body& body, const Node& call, std::span<const Id> in, bool requires_grad) {
+  GraphNode node{.op = call.op, .i = call.attrs.i, .dtype = call.dtype, .shape = call.shape};
+  if (call.attrs.f != Floats{}) {
+    node.floats = static_cast<int32_t>(body.floats.size());
+    body.floats.push_back(call.attrs.f);
+  }
+  body.requires_grad.push_back(requires_grad);
+  return body.graph.add(node, in,
+                        call.list ? std::span<const int64_t>(*call.list) : std::span<const int64_t>());
+}
+
 bool read_body(std::span<Node* const> nodes, const Tensors& arguments, const Tensors& outputs, Body& body,
                std::vector<Node*>& leaves) {
   clear(body);
@@ -76,13 +87,7 @@ bool read_body(std::span<Node* const> nodes, const Tensors& arguments, const Ten
   for (const Node* n : nodes) {
     in.clear();
     for (uint32_t k = 0; k < n->inputs; ++k) in.push_back(numbers.id_of(n->in[k]));
-    GraphNode node{.op = n->op, .i = n->attrs.i, .dtype = n->dtype, .shape = n->shape};
-    if (n->attrs.f[0] != 0 || n->attrs.f[1] != 0) {
-      node.floats = static_cast<int32_t>(body.floats.size());
-      body.floats.push_back(n->attrs.f);
-    }
-    body.graph.add(node, in, n->list ? std::span<const int64_t>(*n->list) : std::span<const int64_t>());
-    body.requires_grad.push_back(n->requires_grad);
+    add_call(body, *n, in, n->requires_grad);
   }
   for (const Tensor& y : outputs) {
     if (!numbers.own(y.node())) return false;  // an input handed through

@@ -118,6 +118,8 @@ struct Body {
   std::vector<uint64_t> words;      // equal words, equal body
 };
 void identify(Body& body);  // finds its words
+// Appends a call of the tape, over these values of the body.
+Id add_call(Body& body, const Node& call, std::span<const Id> in, bool requires_grad);
 // Its graph by a pass that moves no gradient; as it was where there is nothing to rewrite.
 void rewrite(Body& body, const std::function<std::optional<Graph>(const Body&)>& pass);
 // The op whose calls it is: one for equal bodies. Takes a body that is new. Null where there are too many, or

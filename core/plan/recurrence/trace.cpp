@@ -19,12 +19,9 @@ using From = Gradient::From;
 class Tracing {
  public:
   Tracing(const Recurrence& r, const Gradient::Key& key)
-      : r_(r), tape_(Tape::current()), before_(tape_.grad_enabled), aside_(tape_), gradient_(new Gradient) {
+      : r_(r), tape_(Tape::current()), mode_(tape_), aside_(tape_), gradient_(new Gradient) {
     gradient_->key = key;
   }
-  ~Tracing() { tape_.grad_enabled = before_; }
-  Tracing(const Tracing&) = delete;
-  Tracing& operator=(const Tracing&) = delete;
 
   std::unique_ptr<Gradient> run() {
     record_forward();
@@ -240,13 +237,7 @@ class Tracing {
           std::ranges::equal(body.graph.list_of(known), list))
         return body.graph.id_of(k);
     }
-    GraphNode node{.op = n->op, .i = n->attrs.i, .dtype = n->dtype, .shape = n->shape};
-    if (n->attrs.f != Floats{}) {
-      node.floats = static_cast<int32_t>(body.floats.size());
-      body.floats.push_back(n->attrs.f);
-    }
-    body.requires_grad.push_back(false);
-    return body.graph.add(node, in, list);
+    return add_call(body, *n, in, false);
   }
 
   void fill(const std::vector<std::pair<Node*, From>>& leaves, const std::vector<Node*>& made) {
@@ -304,7 +295,7 @@ class Tracing {
 
   const Recurrence& r_;
   Tape& tape_;
-  const bool before_;
+  const KeepGradMode mode_;
   const Tape::Aside aside_;
   std::unique_ptr<Gradient> gradient_;
   Tensors values_, extra_, sums_;
