@@ -8,8 +8,8 @@
 #include <initializer_list>
 #include <list>
 #include <map>
-#include <tuple>
 #include <unordered_map>
+#include <utility>
 
 #include "core/error.h"
 #include "core/hash.h"
@@ -77,10 +77,10 @@ dnnl::matmul::primitive_desc describe(const memory::desc& a, const memory::desc&
 
 memory::data_type type_of(bool bf16) { return bf16 ? memory::data_type::bf16 : memory::data_type::f32; }
 
-// What oneDNN would choose for a right side, asked with a number of rows as a recurrent step has them. 2.6.3
-// gives the same answer for any number.
-memory::desc packed_desc(int64_t k, int64_t n, bool bf16) {
-  const memory::data_type type = type_of(bf16);
+// What oneDNN would choose for a right side in bf16, asked with a number of rows as a recurrent step has
+// them. 2.6.3 gives the same answer for any number.
+memory::desc packed_desc(int64_t k, int64_t n) {
+  constexpr auto type = memory::data_type::bf16;
   const LibraryOnOneThread limit;
   return describe(strided(32, k, type, false, k), memory::desc({k, n}, type, memory::format_tag::any),
                   strided(32, n, memory::data_type::f32, false, n), false)
@@ -116,7 +116,7 @@ class Ready {
     if (key.has(kReorder)) {
       const dnnl::reorder::primitive_desc description(
           engine(), strided(key.k, key.n, memory::data_type::f32, key.has(kTransposedB), key.ldb), engine(),
-          packed_desc(key.k, key.n, bf16), user_scratch());
+          packed_desc(key.k, key.n), user_scratch());
       primitive_ = dnnl::reorder(description);
       give(DNNL_ARG_FROM, description.src_desc());
       give(DNNL_ARG_TO, description.dst_desc());
@@ -125,7 +125,7 @@ class Ready {
     }
     const auto description =
         describe(strided(key.m, key.k, type_of(bf16), key.has(kTransposedA), key.lda),
-                 key.has(kPacked) ? packed_desc(key.k, key.n, bf16)
+                 key.has(kPacked) ? packed_desc(key.k, key.n)
                                   : strided(key.k, key.n, type_of(bf16), key.has(kTransposedB), key.ldb),
                  strided(key.m, key.n, memory::data_type::f32, false, key.ldc), key.has(kAdd));
     primitive_ = dnnl::matmul(description);
@@ -256,11 +256,6 @@ Key plain(int64_t m, int64_t n, int64_t k, Matrix<const T> a, Matrix<const T> b,
           when(a.col != 1, kTransposedA) | when(b.col != 1, kTransposedB)};
 }
 
-template <class T>
-Key packed(int64_t m, int64_t n, int64_t k, Matrix<const T> a, Matrix<float> c) {
-  return {m, n, k, leading(a, m, k), 0, std::max(c.row, n), when(a.col != 1, kTransposedA) | kPacked};
-}
-
 }  // namespace
 
 void sgemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
@@ -292,24 +287,17 @@ void matmul(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, Matrix<const 
   });
 }
 
-void matmul_packed(int64_t m, int64_t n, int64_t k, Matrix<const float> a, const void* b, Matrix<float> c,
-                   float beta) {
-  Key key = packed(m, n, k, a, c);
-  if (beta != 0) key.flags |= kAdd;
-  for_rows(key, [&](int64_t i, const Key& rows) { run(rows, {a.from(i, 0).data, b, c.from(i, 0).data}); });
-}
-
 void matmul_packed(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, const void* b, Matrix<float> c) {
-  Key key = packed(m, n, k, a, c);
-  key.flags |= kBf16;
+  const Key key{
+      m, n, k, leading(a, m, k), 0, std::max(c.row, n), when(a.col != 1, kTransposedA) | kPacked | kBf16};
   for_rows(key, [&](int64_t i, const Key& rows) { run(rows, {a.from(i, 0).data, b, c.from(i, 0).data}); });
 }
 
 namespace {
 
-Layout ask_layout(int64_t k, int64_t n, bool bf16) {
+PackedLayout ask_layout(int64_t k, int64_t n) {
   try {
-    const memory::desc desc = packed_desc(k, n, bf16);
+    const memory::desc desc = packed_desc(k, n);
 #if DNNL_VERSION_MAJOR >= 3
     const memory::dims blocks = desc.get_inner_blks(), axes = desc.get_inner_idxs(),
                        strides = desc.get_strides();
@@ -319,33 +307,31 @@ Layout ask_layout(int64_t k, int64_t n, bool bf16) {
     const memory::dims axes(blocking.inner_idxs, blocking.inner_idxs + blocking.inner_nblks);
     const memory::dims strides(blocking.strides, blocking.strides + 2);
 #endif
-    const int64_t deep = bf16 ? 32 : 16, size = bf16 ? 2 : 4, panel = (k + deep - 1) / deep * deep * kPanel;
-    Layout layout{.bytes = desc.get_size()};
-    const bool known = (bf16 ? blocks == memory::dims{16, kPanel, 2} && axes == memory::dims{0, 1, 0}
-                             : blocks == memory::dims{16, kPanel} && axes == memory::dims{0, 1}) &&
-                       strides == memory::dims{deep * kPanel, panel} &&
-                       layout.bytes == static_cast<size_t>((n + kPanel - 1) / kPanel * panel * size);
-    if (known) layout.panel_bytes = static_cast<size_t>(panel * size);
+    constexpr int64_t kDeep = 32, kSize = 2;
+    const int64_t panel = (k + kDeep - 1) / kDeep * kDeep * kPanel;
+    PackedLayout layout{.bytes = desc.get_size()};
+    const bool known = blocks == memory::dims{16, kPanel, 2} && axes == memory::dims{0, 1, 0} &&
+                       strides == memory::dims{kDeep * kPanel, panel} &&
+                       layout.bytes == static_cast<size_t>((n + kPanel - 1) / kPanel * panel * kSize);
+    if (known) layout.panel_bytes = static_cast<size_t>(panel * kSize);
     return layout;
   } catch (const dnnl::error& e) {
-    fail("oneDNN {} knows no packed layout for a {} matrix [{}, {}]: {}", version(), bf16 ? "bf16" : "f32", k,
-         n, e.what());
+    fail("oneDNN {} knows no packed layout for a bf16 matrix [{}, {}]: {}", version(), k, n, e.what());
   }
 }
 
 }  // namespace
 
-Layout packed_layout(int64_t k, int64_t n, bool bf16) {
-  static thread_local std::map<std::tuple<int64_t, int64_t, bool>, Layout>
-      known;  // asking takes microseconds
-  const std::tuple key(k, n, bf16);
+PackedLayout packed_layout(int64_t k, int64_t n) {
+  static thread_local std::map<std::pair<int64_t, int64_t>, PackedLayout> known;  // asking takes microseconds
+  const std::pair key(k, n);
   if (const auto found = known.find(key); found != known.end()) return found->second;
   if (known.size() >= kPrimitives) known.clear();
-  return known[key] = ask_layout(k, n, bf16);
+  return known[key] = ask_layout(k, n);
 }
 
-void reorder(int64_t k, int64_t n, bool bf16, Matrix<const float> from, void* packed) {
-  run({0, n, k, 0, leading(from, k, n), 0, kReorder | when(from.col != 1, kTransposedB) | when(bf16, kBf16)},
+void reorder(int64_t k, int64_t n, Matrix<const float> from, void* packed) {
+  run({0, n, k, 0, leading(from, k, n), 0, kReorder | when(from.col != 1, kTransposedB) | kBf16},
       {from.data, packed});
 }
 

@@ -20,20 +20,18 @@ void matmul(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const
             float beta);
 void matmul(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, Matrix<const Bf16> b, Matrix<float> c);
 
-// Where the matmul primitive likes to find its right side.
-struct Layout {
+// How the matmul primitive likes to find its right side in bf16.
+struct PackedLayout {
   size_t bytes = 0;
-  // Blocks of kPanel columns lie one after another, each of this many bytes, its rows (f32) or pairs of rows
-  // (bf16) in order; 0 where oneDNN wants something else, which only its own reorder can write.
+  // Blocks of kPanel columns lie one after another, each of this many bytes, its pairs of rows in order; 0
+  // where oneDNN wants something else, which only its own reorder can write.
   size_t panel_bytes = 0;
 };
 inline constexpr int64_t kPanel = 64;
-Layout packed_layout(int64_t k, int64_t n, bool bf16);
-void reorder(int64_t k, int64_t n, bool bf16, Matrix<const float> from, void* packed);
+PackedLayout packed_layout(int64_t k, int64_t n);
+void reorder(int64_t k, int64_t n, Matrix<const float> from, void* packed);
 
 // `packed` has the layout of packed_layout(k, n); where that has panels, it may start at any of them.
-void matmul_packed(int64_t m, int64_t n, int64_t k, Matrix<const float> a, const void* packed,
-                   Matrix<float> c, float beta);
 void matmul_packed(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, const void* packed,
                    Matrix<float> c);
 

@@ -1,30 +1,32 @@
 #include "core/kernels/packed.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/error.h"
 #include "core/kernels/bf16.h"
 #include "core/kernels/one_row.h"
 #include "core/kernels/parallel.h"
 #include "core/kernels/simd.h"
+#include "core/kernels/small_gemm.h"
 
 namespace reel {
 
 namespace {
 
 constexpr int64_t kPanel = dnnl_wall::kPanel;
+constexpr int64_t kDeep = 512;  // rows of a panel that are summed up at once: sums of more are less exact
 constexpr int64_t kOneRow = int64_t{1} << 17;  // elements that a core's cache holds beside all else
 
-dnnl_wall::Layout layout_for(int64_t k, int64_t n, bool fast) {
+// f32 is multiplied by blocks of our own, bf16 by oneDNN where it has instructions for it.
+dnnl_wall::PackedLayout layout_for(int64_t k, int64_t n, bool fast) {
   if (k == 0 || n == 0) return {};
-  return dnnl_wall::packed_layout(k, n, fast);
+  if (fast) return dnnl_wall::packed_layout(k, n);
+  const auto panel = static_cast<size_t>(k * kPanel) * sizeof(float);
+  return {.bytes = static_cast<size_t>((n + kPanel - 1) / kPanel) * panel, .panel_bytes = panel};
 }
 
-// A panel: rows of kPanel columns of B, zeros where there is none, as many as make whole blocks.
-void pack_panel(int64_t k, int64_t columns, Matrix<const float> b, float* to, size_t bytes) {
-  const size_t rows = columns < kPanel ? 0 : static_cast<size_t>(k * kPanel) * sizeof(float);  // all written
-  std::memset(reinterpret_cast<std::byte*>(to) + rows, 0, bytes - rows);
+// A panel: rows of kPanel columns of B; beyond the last column is what nobody reads.
+void pack_panel(int64_t k, int64_t columns, Matrix<const float> b, float* to) {
   if (b.col != 1) {
     return simd::transpose(to, kPanel, b.data, b.col, static_cast<size_t>(columns), static_cast<size_t>(k));
   }
@@ -46,14 +48,6 @@ Matrix<const Bf16> narrowed(int64_t m, int64_t k, Matrix<const float> a) {
                          by_rows ? k : 1, by_rows ? 1 : m};
   to_bf16(m, k, a, out);
   return {out.data, out.row, out.col};
-}
-
-// A as rows that lie together: of others oneDNN 2.6 knows nothing better than its reference code.
-Matrix<const float> together(int64_t m, int64_t k, Matrix<const float> a) {
-  if (a.row == k || a.col != 1 || m == 1) return a;
-  auto* to = static_cast<float*>(thread_room(1, static_cast<size_t>(m * k) * sizeof(float)));
-  for (int64_t i = 0; i < m; ++i) std::copy_n(a.data + i * a.row, k, to + i * k);
-  return {to, k, 1};
 }
 
 }  // namespace
@@ -96,14 +90,13 @@ void PackedMatrix::pack(Matrix<const float> b) {
   const auto part = [&](int64_t begin, int64_t end) {  // panels
     std::byte* to = static_cast<std::byte*>(data_) + static_cast<size_t>(begin) * layout_.panel_bytes;
     const int64_t columns = std::min(n_, end * kPanel) - begin * kPanel;
-    if (layout_.panel_bytes == 0)
-      return dnnl_wall::reorder(k_, columns, fast_, b.from(0, begin * kPanel), to);
+    if (layout_.panel_bytes == 0) return dnnl_wall::reorder(k_, columns, b.from(0, begin * kPanel), to);
     for (int64_t p = begin; p < end; ++p, to += layout_.panel_bytes) {
       const int64_t wide = std::min(kPanel, n_ - p * kPanel);
       if (fast_) {
         pack_bf16_panel(k_, wide, b.from(0, p * kPanel), reinterpret_cast<Bf16*>(to));
       } else {
-        pack_panel(k_, wide, b.from(0, p * kPanel), reinterpret_cast<float*>(to), layout_.panel_bytes);
+        pack_panel(k_, wide, b.from(0, p * kPanel), reinterpret_cast<float*>(to));
       }
     }
   };
@@ -132,9 +125,9 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
     }
   }
   if (k == 0) return gemm(m, n, 0, Matrix<const float>{nullptr, 0, 1}, {nullptr, 0, 1}, c, beta);
-  // By rows alone: where the rows of C do not lie together, oneDNN 2.6 can fall back to its reference code,
-  // at a hundredth of the speed.
-  in_pieces(m, n, k, 8, false, [&](int64_t i, int64_t rows, int64_t j, int64_t columns) {
+  // In bf16 by rows alone: where the rows of C do not lie together, oneDNN 2.6 can fall back to its reference
+  // code, at a hundredth of the speed.
+  in_pieces(m, n, k, 8, !b.fast_, [&](int64_t i, int64_t rows, int64_t j, int64_t columns) {
     const Matrix<const T> mine = a.from(i, 0);
     const Matrix<float> part = c.from(i, j);
     if (b.fast_) {
@@ -152,10 +145,15 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
     if constexpr (narrow_a) {
       left = rounded(rows, k, mine);
     } else {
-      left = b.precision_ == Precision::bf16 ? rounded(rows, k, narrowed(rows, k, mine))
-                                             : together(rows, k, mine);
+      left = b.precision_ == Precision::bf16 ? rounded(rows, k, narrowed(rows, k, mine)) : mine;
     }
-    dnnl_wall::matmul_packed(rows, columns, k, left, b.data_, part, beta);
+    for (int64_t at = 0; at < columns; at += kPanel) {
+      const auto* panel = static_cast<const float*>(b.data_) + (j + at) * k;
+      for (int64_t p = 0; p < k; p += kDeep) {
+        small_gemm(rows, std::min(kPanel, columns - at), std::min(kDeep, k - p), left.from(0, p),
+                   {panel + p * kPanel, kPanel, 1}, part.from(0, at), p > 0 ? 1 : beta);
+      }
+    }
   });
 }
 template void gemm_packed(int64_t, Matrix<const float>, const PackedMatrix&, Matrix<float>, float);

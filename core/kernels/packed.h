@@ -1,4 +1,4 @@
-// Right sides of products in the layout that oneDNN multiplies fastest: for weights that many products read.
+// Right sides of products in the layout that is multiplied fastest: for weights that many products read.
 #pragma once
 
 #include "core/buffer.h"
@@ -39,7 +39,7 @@ class PackedMatrix {
   Precision precision_ = Precision::f32;
   bool fast_ = false;  // stored in bf16, not in f32 rounded to it
   bool one_row_ = false;
-  dnnl_wall::Layout layout_;
+  dnnl_wall::PackedLayout layout_;
   Buffer own_;
   void* data_ = nullptr;
 };
