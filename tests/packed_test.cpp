@@ -87,7 +87,7 @@ double error(const Values& a, const Values& b, bool narrow, float beta, int64_t 
 struct Case {
   int64_t m, n, k;
 };
-// Around a panel of 64 columns, a block of 32 rows and one of 512, odd numbers of rows, several panels a
+// Around a panel of 64 columns, a block of 32 rows and one of 768, odd numbers of rows, several panels a
 // thread.
 const std::vector<Case> kCases = {{1, 1, 1},     {1, 64, 32}, {2, 65, 33},   {3, 63, 31},    {8, 128, 16},
                                   {16, 200, 65}, {17, 1, 40}, {33, 129, 1},  {20, 520, 130}, {70, 300, 97},

@@ -14,7 +14,8 @@ namespace reel {
 namespace {
 
 constexpr int64_t kPanel = dnnl_wall::kPanel;
-constexpr int64_t kDeep = 512;  // rows of a panel that are summed up at once: sums of more are less exact
+constexpr int64_t kDeep =
+    768;  // at most so many rows of a panel that are summed up at once: sums of more are less exact
 constexpr int64_t kOneRow = int64_t{1} << 17;  // elements that a core's cache holds beside all else
 
 // f32 is multiplied by blocks of our own, bf16 by oneDNN where it has instructions for it.
@@ -147,10 +148,12 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
     } else {
       left = b.precision_ == Precision::bf16 ? rounded(rows, k, narrowed(rows, k, mine)) : mine;
     }
+    const int64_t blocks = (k + kDeep - 1) / kDeep;
     for (int64_t at = 0; at < columns; at += kPanel) {
       const auto* panel = static_cast<const float*>(b.data_) + (j + at) * k;
-      for (int64_t p = 0; p < k; p += kDeep) {
-        small_gemm(rows, std::min(kPanel, columns - at), std::min(kDeep, k - p), left.from(0, p),
+      for (int64_t block = 0; block < blocks; ++block) {
+        const int64_t p = k * block / blocks, deep = k * (block + 1) / blocks - p;
+        small_gemm(rows, std::min(kPanel, columns - at), deep, left.from(0, p),
                    {panel + p * kPanel, kPanel, 1}, part.from(0, at), p > 0 ? 1 : beta);
       }
     }
