@@ -12,8 +12,8 @@ void Batching::sort_by_rows(std::span<uint32_t> members, const GraphNode& first)
     const auto at = [&](uint32_t k) { return spot_[static_cast<size_t>(graph_.in(graph_.nodes[k])[p])]; };
     const Id source = at(members[0]).id;
     if (std::any_of(members.begin(), members.end(), [&](uint32_t k) { return at(k).id != source; })) continue;
-    std::stable_sort(members.begin(), members.end(),
-                     [&](uint32_t a, uint32_t b) { return at(a).row < at(b).row; });
+    const auto row = [&](uint32_t k) { return at(k).row; };
+    if (!std::ranges::is_sorted(members, {}, row)) std::ranges::stable_sort(members, {}, row);
     return;
   }
 }

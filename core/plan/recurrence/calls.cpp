@@ -62,8 +62,10 @@ void Calls::arrange(std::vector<uint32_t> wanted) {
   }
   if (!together) {
     order.resize(members.size());
-    std::iota(order.begin(), order.end(), 0u);
-    std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return level[a] < level[b]; });
+    std::vector<uint32_t> next(static_cast<size_t>(levels) + 1, 0);
+    for (int64_t l : level) ++next[static_cast<size_t>(l) + 1];
+    std::partial_sum(next.begin(), next.end(), next.begin());
+    for (uint32_t k = 0; k < order.size(); ++k) order[next[static_cast<size_t>(level[k])]++] = k;
   }
   row.assign(members.size(), 0);
   int64_t next = 0;

@@ -19,13 +19,15 @@ void find_carried(Graph& graph) {
     const Recurrence& r = *n.op->recurrence;
     const int64_t rows = Schedule(graph.list_of(n), false).rows;
     const Id id = graph.id_of(static_cast<size_t>(&n - graph.nodes.data()));
+    std::vector<const GraphNode*> readers;
+    for (const GraphNode& reader : graph.nodes) {
+      if (std::ranges::find(graph.in(reader), id) != graph.in(reader).end()) readers.push_back(&reader);
+    }
     int64_t carried = 0;
     for (size_t k = 0; k < std::min(kBits, r.body.outputs.size()); ++k) {
       const int64_t begin = r.offset(k, rows), end = begin + r.shape(k, rows).numel();
-      const bool read = std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const GraphNode& reader) {
-        const auto in = graph.in(reader);
-        if (std::find(in.begin(), in.end(), id) == in.end()) return false;
-        return reader.op != &slice_op || (reader.i[1] < end && reader.i[2] > begin);
+      const bool read = std::ranges::any_of(readers, [&](const GraphNode* reader) {
+        return reader->op != &slice_op || (reader->i[1] < end && reader->i[2] > begin);
       });
       if (!read && !r.total(k)) carried |= int64_t{1} << k;
     }
