@@ -13,25 +13,27 @@ namespace reel {
 
 namespace {
 
-constexpr int64_t kPanel = dnnl_wall::kPanel;
-constexpr int64_t kDeep =
-    768;  // at most so many rows of a panel that are summed up at once: sums of more are less exact
+constexpr int64_t kDeep = 768;                 // most rows that are summed up at once: more are less exact
 constexpr int64_t kOneRow = int64_t{1} << 17;  // elements that a core's cache holds beside all else
 
 // f32 is multiplied by blocks of our own, bf16 by oneDNN where it has instructions for it.
+int64_t panel_columns(bool fast) { return fast ? dnnl_wall::kPanel : small_gemm_columns(); }
+
 dnnl_wall::PackedLayout layout_for(int64_t k, int64_t n, bool fast) {
   if (k == 0 || n == 0) return {};
   if (fast) return dnnl_wall::packed_layout(k, n);
-  const auto panel = static_cast<size_t>(k * kPanel) * sizeof(float);
-  return {.bytes = static_cast<size_t>((n + kPanel - 1) / kPanel) * panel, .panel_bytes = panel};
+  const int64_t wide = panel_columns(fast);
+  const auto panel = static_cast<size_t>(k * wide) * sizeof(float);
+  return {.bytes = static_cast<size_t>((n + wide - 1) / wide) * panel, .panel_bytes = panel};
 }
 
-// A panel: rows of kPanel columns of B; beyond the last column is what nobody reads.
-void pack_panel(int64_t k, int64_t columns, Matrix<const float> b, float* to) {
+// A panel: rows of `wide` columns of B, zeros where there is none.
+void pack_panel(int64_t k, int64_t columns, Matrix<const float> b, float* to, int64_t wide) {
+  if (columns < wide) std::fill_n(to, k * wide, 0.0f);
   if (b.col != 1) {
-    return simd::transpose(to, kPanel, b.data, b.col, static_cast<size_t>(columns), static_cast<size_t>(k));
+    return simd::transpose(to, wide, b.data, b.col, static_cast<size_t>(columns), static_cast<size_t>(k));
   }
-  for (int64_t i = 0; i < k; ++i) std::copy_n(b.data + i * b.row, columns, to + i * kPanel);
+  for (int64_t i = 0; i < k; ++i) std::copy_n(b.data + i * b.row, columns, to + i * wide);
 }
 
 // A in f32, rounded to bf16: what a machine without bf16 multiplies.
@@ -87,17 +89,19 @@ void PackedMatrix::pack(Matrix<const float> b) {
   if (k_ == 0 || n_ == 0) return;
   if (one_row_) return pack_for_one_row(k_, n_, b, static_cast<float*>(data_));
   const bool narrow = precision_ == Precision::bf16;
-  const int64_t panels = (n_ + kPanel - 1) / kPanel;
+  const int64_t wide = panel_columns(fast_), panels = (n_ + wide - 1) / wide;
   const auto part = [&](int64_t begin, int64_t end) {  // panels
     std::byte* to = static_cast<std::byte*>(data_) + static_cast<size_t>(begin) * layout_.panel_bytes;
-    const int64_t columns = std::min(n_, end * kPanel) - begin * kPanel;
-    if (layout_.panel_bytes == 0) return dnnl_wall::reorder(k_, columns, b.from(0, begin * kPanel), to);
+    if (layout_.panel_bytes == 0) {
+      const int64_t columns = std::min(n_, end * wide) - begin * wide;
+      return dnnl_wall::reorder(k_, columns, b.from(0, begin * wide), to);
+    }
     for (int64_t p = begin; p < end; ++p, to += layout_.panel_bytes) {
-      const int64_t wide = std::min(kPanel, n_ - p * kPanel);
+      const int64_t columns = std::min(wide, n_ - p * wide);
       if (fast_) {
-        pack_bf16_panel(k_, wide, b.from(0, p * kPanel), reinterpret_cast<Bf16*>(to));
+        pack_bf16_panel(k_, columns, b.from(0, p * wide), reinterpret_cast<Bf16*>(to));
       } else {
-        pack_panel(k_, wide, b.from(0, p * kPanel), reinterpret_cast<float*>(to));
+        pack_panel(k_, columns, b.from(0, p * wide), reinterpret_cast<float*>(to), wide);
       }
     }
   };
@@ -106,7 +110,7 @@ void PackedMatrix::pack(Matrix<const float> b) {
     b = rounded(k_, n_, once);
   }
   if (layout_.panel_bytes == 0) return part(0, panels);
-  parallel_for(panels, k_ * kPanel, part);
+  parallel_for(panels, k_ * wide, part);
 }
 
 template <class T>
@@ -148,13 +152,13 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
     } else {
       left = b.precision_ == Precision::bf16 ? rounded(rows, k, narrowed(rows, k, mine)) : mine;
     }
-    const int64_t blocks = (k + kDeep - 1) / kDeep;
-    for (int64_t at = 0; at < columns; at += kPanel) {
+    const int64_t wide = panel_columns(false), blocks = (k + kDeep - 1) / kDeep;
+    for (int64_t at = 0; at < columns; at += wide) {
       const auto* panel = static_cast<const float*>(b.data_) + (j + at) * k;
       for (int64_t block = 0; block < blocks; ++block) {
         const int64_t p = k * block / blocks, deep = k * (block + 1) / blocks - p;
-        small_gemm(rows, std::min(kPanel, columns - at), deep, left.from(0, p),
-                   {panel + p * kPanel, kPanel, 1}, part.from(0, at), p > 0 ? 1 : beta);
+        small_gemm_padded(rows, std::min(wide, columns - at), deep, left.from(0, p),
+                          {panel + p * wide, wide, 1}, part.from(0, at), p > 0 ? 1 : beta);
       }
     }
   });

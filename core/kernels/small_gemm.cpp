@@ -15,8 +15,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace reel::simd::HWY_NAMESPACE {
 
-// Sums of a block of C stay in registers: 20 of 32, or 10 of 16. (With 24, g++ 12 runs out of them.)
-constexpr int64_t kRows = 5;
+// Sums of a block of C stay in registers: 20 of 32, or 12 of 16. (With 24, g++ 12 runs out of them.)
+constexpr int64_t kRows = HWY_TARGET <= HWY_AVX3 ? 5 : 6;
 constexpr int64_t kVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
 
 struct Block {
@@ -27,7 +27,10 @@ struct Block {
   bool add;
 };
 
-template <int64_t rows, int64_t vectors, bool whole>
+// Of the last vector of columns, what is there.
+enum class Last { whole, padded, some };  // all; all in B, but not in C; neither
+
+template <int64_t rows, int64_t vectors, Last last>
 HWY_INLINE void multiply(const Block& p) {
   const D d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -40,7 +43,7 @@ HWY_INLINE void multiply(const Block& p) {
   for (int64_t i = 0; i < p.k; ++i, a += p.a.col, b += p.b.row) {
     V right[vectors];
     for (int64_t v = 0; v < vectors; ++v) {
-      if (whole || v + 1 < vectors) {
+      if (last != Last::some || v + 1 < vectors) {
         right[v] = hn::LoadU(d, b + v * lanes);
       } else {
 #if HWY_MEM_OPS_MIGHT_FAULT
@@ -58,7 +61,7 @@ HWY_INLINE void multiply(const Block& p) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t v = 0; v < vectors; ++v) {
       float* to = p.c.data + r * p.c.row + v * lanes;
-      if (whole || v + 1 < vectors) {
+      if (last == Last::whole || v + 1 < vectors) {
         hn::StoreU(p.add ? hn::Add(sum[r][v], hn::LoadU(d, to)) : sum[r][v], d, to);
       } else {
         store_some(d, p.add ? hn::Add(sum[r][v], load_some(d, to, p.some)) : sum[r][v], to, p.some);
@@ -67,30 +70,31 @@ HWY_INLINE void multiply(const Block& p) {
   }
 }
 
-template <int64_t vectors, bool whole>
+template <int64_t vectors, Last last>
 HWY_INLINE void call(int64_t rows, const Block& p) {
   switch (rows) {
-    case 1: return multiply<1, vectors, whole>(p);
-    case 2: return multiply<2, vectors, whole>(p);
-    case 3: return multiply<3, vectors, whole>(p);
-    case 4: return multiply<4, vectors, whole>(p);
-    default: return multiply<5, vectors, whole>(p);
+    case 1: return multiply<1, vectors, last>(p);
+    case 2: return multiply<2, vectors, last>(p);
+    case 3: return multiply<3, vectors, last>(p);
+    case 4: return multiply<4, vectors, last>(p);
+    case 5: return multiply<5, vectors, last>(p);
+    default: return multiply<kRows, vectors, last>(p);
   }
 }
 
-template <bool whole>
+template <Last last>
 HWY_INLINE void call(int64_t rows, int64_t vectors, const Block& p) {
   switch (vectors) {
-    case 1: return call<1, whole>(rows, p);
-    case 2: return call<2, whole>(rows, p);
-    case 3: return call<std::min<int64_t>(3, kVectors), whole>(rows, p);
-    default: return call<kVectors, whole>(rows, p);
+    case 1: return call<1, last>(rows, p);
+    case 2: return call<2, last>(rows, p);
+    case 3: return call<std::min<int64_t>(3, kVectors), last>(rows, p);
+    default: return call<kVectors, last>(rows, p);
   }
 }
 
 // Blocks of about one size rather than a small last one.
 void SmallGemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
-               bool add) {
+               bool add, bool padded) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
   const int64_t all = (n + lanes - 1) / lanes;
   const int64_t across = (all + kVectors - 1) / kVectors, down = (m + kRows - 1) / kRows;
@@ -102,13 +106,17 @@ void SmallGemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<co
       const Block block{
           k, a.from(i, 0), b.from(0, j), c.from(i, j), static_cast<size_t>(std::min(some, lanes)), add};
       if (some >= lanes) {
-        call<true>(rows, vectors, block);
+        call<Last::whole>(rows, vectors, block);
+      } else if (padded) {
+        call<Last::padded>(rows, vectors, block);
       } else {
-        call<false>(rows, vectors, block);
+        call<Last::some>(rows, vectors, block);
       }
     }
   }
 }
+
+int64_t BlockColumns() { return kVectors * static_cast<int64_t>(hn::Lanes(D())); }
 
 }  // namespace reel::simd::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -118,6 +126,12 @@ namespace reel {
 
 namespace simd {
 HWY_EXPORT(SmallGemm);
+HWY_EXPORT(BlockColumns);
+}  // namespace simd
+
+int64_t small_gemm_columns() {
+  static const int64_t columns = HWY_DYNAMIC_DISPATCH(simd::BlockColumns)();
+  return columns;
 }
 
 void small_gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b,
@@ -131,7 +145,13 @@ void small_gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<c
     transpose(turned, row, b.data, b.col, static_cast<size_t>(n), static_cast<size_t>(k));
     b = {turned, row, 1};
   }
-  HWY_DYNAMIC_DISPATCH(SmallGemm)(m, n, k, a, b, c, beta != 0);
+  HWY_DYNAMIC_DISPATCH(SmallGemm)(m, n, k, a, b, c, beta != 0, false);
+}
+
+void small_gemm_padded(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b,
+                       Matrix<float> c, float beta) {
+  using namespace simd;
+  HWY_DYNAMIC_DISPATCH(SmallGemm)(m, n, k, a, b, c, beta != 0, true);
 }
 
 }  // namespace reel

@@ -11,4 +11,10 @@ namespace reel {
 void small_gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b,
                 Matrix<float> c, float beta);
 
+// The same with a B whose rows go on, with any numbers, to a multiple of small_gemm_columns(): as
+// many as lie next to each other in registers.
+void small_gemm_padded(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b,
+                       Matrix<float> c, float beta);
+int64_t small_gemm_columns();
+
 }  // namespace reel
