@@ -154,7 +154,7 @@ void gemm_packed(int64_t m, Matrix<const T> a, const PackedMatrix& b, Matrix<flo
     }
     const int64_t wide = panel_columns(false), blocks = (k + kDeep - 1) / kDeep;
     for (int64_t at = 0; at < columns; at += wide) {
-      const auto* panel = static_cast<const float*>(b.data_) + (j + at) * k;
+      const auto* panel = static_cast<const float*>(b.data_) + (j + at) * k;  // pieces begin where panels do
       for (int64_t block = 0; block < blocks; ++block) {
         const int64_t p = k * block / blocks, deep = k * (block + 1) / blocks - p;
         small_gemm_padded(rows, std::min(wide, columns - at), deep, left.from(0, p),
