@@ -4,6 +4,7 @@
 #include <map>
 #include <numeric>
 
+#include "core/plan/counted.h"
 #include "core/structural.h"
 
 namespace reel::plan {
@@ -62,10 +63,8 @@ void Calls::arrange(std::vector<uint32_t> wanted) {
   }
   if (!together) {
     order.resize(members.size());
-    std::vector<uint32_t> next(static_cast<size_t>(levels) + 1, 0);
-    for (int64_t l : level) ++next[static_cast<size_t>(l) + 1];
-    std::partial_sum(next.begin(), next.end(), next.begin());
-    for (uint32_t k = 0; k < order.size(); ++k) order[next[static_cast<size_t>(level[k])]++] = k;
+    std::iota(order.begin(), order.end(), 0u);
+    order = counted(order, levels, [&](uint32_t k) { return level[k]; });
   }
   row.assign(members.size(), 0);
   int64_t next = 0;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/plan/counted.h"
 #include "core/structural.h"
 
 namespace reel::plan {
@@ -16,20 +17,14 @@ using Gradient = Recurrence::Gradient;
 using From = Gradient::From;
 using Run = Schedule::Run;
 
-// In the order of their rows, and as they came where these are the same. With about as many runs as rows,
-// counting is several times as fast as comparing.
+// In the order of their rows, and as they came where these are the same.
 void sort_by_row(std::vector<Run>& runs, int64_t rows) {
   if (std::ranges::is_sorted(runs, {}, &Run::to)) return;
   if (static_cast<int64_t>(runs.size()) * 8 < rows) {
     std::ranges::stable_sort(runs, {}, &Run::to);
     return;
   }
-  std::vector<size_t> next(static_cast<size_t>(rows) + 1, 0);
-  for (const Run& run : runs) ++next[static_cast<size_t>(run.to) + 1];
-  for (size_t row = 1; row < next.size(); ++row) next[row] += next[row - 1];
-  std::vector<Run> sorted(runs.size());
-  for (const Run& run : runs) sorted[next[static_cast<size_t>(run.to)]++] = run;
-  runs = std::move(sorted);
+  runs = counted(runs, rows, [](const Run& run) { return run.to; });
 }
 
 class Backward {
