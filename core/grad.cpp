@@ -170,6 +170,7 @@ Tensors grad(const Tensors& outputs, const Tensors& wrt, const GradOptions& opti
     if (!t.requires_grad())
       fail("[grad] wrt a tensor that requires no gradient: want requires_grad_() before it is used{}",
            at(where));
+    Tape::current().read_by_name(t.node());
     d.want(t.node());
   }
   for (size_t k = 0; k < outputs.size(); ++k) {

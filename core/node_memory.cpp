@@ -1,4 +1,5 @@
 // Where nodes lie, and the lists that keep them in tape order.
+#include <algorithm>
 #include <bit>
 #include <cstdlib>
 #include <new>
@@ -32,6 +33,15 @@ void NodeList::tidy() {
   }
   nodes_.resize(kept);
   gaps_ = 0;
+}
+
+void NodeList::move_up(Node* node, size_t position) {
+  const auto from = nodes_.begin() + static_cast<std::ptrdiff_t>(position);
+  const auto at = nodes_.begin() + node->*at_;
+  std::rotate(from, at, at + 1);
+  for (size_t k = position; k <= static_cast<size_t>(at - nodes_.begin()); ++k) {
+    if (nodes_[k]) nodes_[k]->*at_ = static_cast<int32_t>(k);
+  }
 }
 
 std::vector<Node*> NodeList::take(size_t position) {
@@ -108,6 +118,7 @@ void NodeMemory::Free::operator()(Slab* slab) const { std::free(slab); }
 Tape& Node::tape() const { return *NodeMemory::Slab::of(this)->tape; }
 
 Node* NodeMemory::take() {
+  static_assert(alignof(Node) == 8);  // Tensor has a number in the lowest bits of addresses
   static_assert(64 + 64 * kWords * sizeof(Node) <= kSlabBytes);
   if (open_.empty()) {
     void* memory = std::aligned_alloc(kSlabBytes, kSlabBytes);

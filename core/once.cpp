@@ -58,17 +58,17 @@ struct Once::State : std::enable_shared_from_this<Once::State> {
     Shape shape;
     DType dtype = DType::f32;
     bool fits(const Tape& tape, std::span<const Tensor> arguments) const;
-    Tensor output(size_t k, const Tensor& call, std::span<const Tensor> before, Where where) const;
-    struct Column {
-      int64_t begin, width;
-      size_t first;  // of the outputs that are this value
+    Tensor output(size_t k, const Tensor& call, std::span<const Tensor> before) const;
+    struct Output {
+      size_t number;  // of the call's outputs
+      size_t first;   // of the function's outputs that are this value
     };
-    std::vector<Column> columns;  // where the call's result has the outputs
+    std::vector<Output> outputs;
   };
   Function f;
   uint64_t generation = ~uint64_t{0};
   std::list<Trace> traces;
-  std::vector<Node*> nodes;  // of the call that is being recorded
+  TemplateCall next;
 
   const Trace& trace(Tape& tape, std::span<const Tensor> in);
   void record_body(Tape& tape, std::span<const Tensor> in, Trace& trace) const;
@@ -113,8 +113,7 @@ bool Once::State::Trace::fits(const Tape& tape, std::span<const Tensor> argument
   if (in.size() != arguments.size() || grad_enabled != tape.grad_enabled || autocast != tape.autocast)
     return false;
   for (size_t k = 0; k < in.size(); ++k) {
-    const Node* n = arguments[k].node();
-    if (!(n->shape == in[k].first) || n->dtype != in[k].second) return false;
+    if (!(arguments[k].shape() == in[k].first) || arguments[k].dtype() != in[k].second) return false;
   }
   // A constant that became a variable since then is read by another node.
   return std::ranges::none_of(captured, [](const Tensor& x) { return x.node()->variable != nullptr; });
@@ -150,13 +149,13 @@ void Once::State::record_body(Tape& tape, std::span<const Tensor> in, Trace& tra
   trace.shape = out[0].shape();
   trace.dtype = out[0].dtype();
   trace.shape[1] = 0;
-  trace.columns.reserve(out.size());
-  for (size_t k = 0; k < out.size(); ++k) {
+  trace.outputs.reserve(out.size());
+  for (size_t k = 0, next = 0; k < out.size(); ++k) {
     if (first[k] < k) {
-      trace.columns.push_back(trace.columns[first[k]]);
+      trace.outputs.push_back(trace.outputs[first[k]]);
       continue;
     }
-    trace.columns.push_back({trace.shape[1], out[k].size(1), k});
+    trace.outputs.push_back({next++, k});
     trace.shape[1] += out[k].size(1);
   }
   trace.captured.reserve(leaves.size() - in.size());
@@ -167,25 +166,50 @@ void Once::State::record_body(Tape& tape, std::span<const Tensor> in, Trace& tra
 // Records a call of the function as one node, and says where the outputs are in it; null where that cannot
 // be.
 const Once::State::Trace* Once::State::record_call(std::span<const Tensor> in, Where where, Tensor& call) {
-  for (const Tensor& x : in) checked(x, "once", where);
+  for (const Tensor& x : in) {
+    if (!x.output().call) checked(x, "once", where);
+  }
   Tape& tape = Tape::current();
-  if (tape.eager || tape.aside > 0) return nullptr;
+  if (tape.eager || tape.aside()) return nullptr;
   const Trace& known = trace(tape, in);
   if (!known.made) return nullptr;
-  nodes.clear();
-  for (const Tensor& x : in) nodes.push_back(checked(x, "once", where));
-  for (const Tensor& x : known.captured) nodes.push_back(x.node());
-  call = Tensor(tape.call(*known.made, nodes,
-                          {.attrs = {}, .shape = known.shape, .dtype = known.dtype, .list = {}}, where));
+  next.clear();
+  for (const Tensor& x : in) next.add(x, where);
+  for (const Tensor& x : known.captured) next.add(x, where);
+  call = next.record(*known.made, known.shape, known.dtype, where);
   return &known;
 }
 
-Tensor Once::State::Trace::output(size_t k, const Tensor& call, std::span<const Tensor> before,
-                                  Where where) const {
-  const auto [begin, width, first] = columns[k];
-  return first < k           ? before[first]
-         : width == shape[1] ? call
-                             : Tensor(Tape::current().column(call.node(), begin, width, where));
+Tensor Once::State::Trace::output(size_t k, const Tensor& call, std::span<const Tensor> before) const {
+  const auto [number, first] = outputs[k];
+  return first < k ? before[first] : output_of_call(call, number);
+}
+
+void TemplateCall::clear() {
+  in_.clear();
+  reads_ = {};
+}
+
+void TemplateCall::add(const Tensor& input, Where where) {
+  const auto [call, output] = input.output();
+  if (call && call->state == State::pending && &call->tape() == &Tape::current() && in_.size() < kMostReads) {
+    set_output_read(reads_, in_.size(), output + 1);
+    in_.push_back(call);
+  } else {
+    in_.push_back(checked(input, "once", where));
+  }
+}
+
+Tensor TemplateCall::record(const Op& op, const Shape& shape, DType dtype, Where where) const {
+  return Tensor(Tape::current().call(
+      op, in_, {.attrs = {.i = reads_, .f = {}}, .shape = shape, .dtype = dtype, .list = {}}, where));
+}
+
+Tensor output_of_call(const Tensor& call, size_t output) {
+  Node* node = call.node();
+  return node->op->body->outputs.size() == 1 ? call
+         : node->outputs > 0                 ? Tensor({node, output})
+                                             : Tensor(Tape::current().column(node, output));
 }
 
 Tensors Once::operator()(const Tensors& in, Where where) const {
@@ -193,8 +217,8 @@ Tensors Once::operator()(const Tensors& in, Where where) const {
   const State::Trace* trace = state_->record_call(in, where, call);
   if (!trace) return state_->f(in);
   Tensors out;
-  out.reserve(trace->columns.size());
-  for (size_t k = 0; k < trace->columns.size(); ++k) out.push_back(trace->output(k, call, out, where));
+  out.reserve(trace->outputs.size());
+  for (size_t k = 0; k < trace->outputs.size(); ++k) out.push_back(trace->output(k, call, out));
   return out;
 }
 
@@ -211,8 +235,8 @@ void Once::call(std::span<const Tensor> in, std::span<Tensor> out, Where where) 
     std::move(made.begin(), made.end(), out.begin());
     return;
   }
-  if (trace->columns.size() != out.size()) refuse(trace->columns.size());
-  for (size_t k = 0; k < out.size(); ++k) out[k] = trace->output(k, call, out, where);
+  if (trace->outputs.size() != out.size()) refuse(trace->outputs.size());
+  for (size_t k = 0; k < out.size(); ++k) out[k] = trace->output(k, call, out);
 }
 
 }  // namespace reel

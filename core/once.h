@@ -2,9 +2,11 @@
 // in the step are one node each. A tree's cell, called for every node, then costs a hundredth to record.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "core/tensor.h"
 
@@ -32,6 +34,20 @@ class Once {
 
 class Vjp;
 void template_vjp(Vjp& g);  // the gradient rule of its calls
+
+// A call of a template that is being recorded.
+class TemplateCall {
+ public:
+  void clear();
+  void add(const Tensor& input, Where where);
+  // The call over the inputs so far. Its shape: as many columns as all outputs have.
+  Tensor record(const Op& op, const Shape& shape, DType dtype, Where where) const;
+
+ private:
+  std::vector<Node*> in_;
+  std::array<int64_t, 3> reads_{};
+};
+Tensor output_of_call(const Tensor& call, size_t output);
 
 inline Once once(Once::Function f) { return Once(std::move(f)); }
 

@@ -303,16 +303,10 @@ Tensors made(const Traced& t, Tensors values, DType dtype) {
   Tape& tape = Tape::current();
   const plan::Graph& all = t.all.graph;
   if (t.op) {
-    std::vector<Node*> in;
-    for (Id id : t.in) in.push_back(checked(values[static_cast<size_t>(id)], "once", {}));
-    const Tensor call(tape.call(*t.op, in, {.attrs = {}, .shape = t.shape, .dtype = dtype, .list = {}}, {}));
-    int64_t column = 0;
-    for (Id id : t.out) {
-      const int64_t width = all.shape(id)[1];
-      values[static_cast<size_t>(id)] =
-          width == t.shape[1] ? call : Tensor(tape.column(call.node(), column, width, {}));
-      column += width;
-    }
+    TemplateCall next;
+    for (Id id : t.in) next.add(values[static_cast<size_t>(id)], {});
+    const Tensor call = next.record(*t.op, t.shape, dtype, {});
+    for (size_t k = 0; k < t.out.size(); ++k) values[static_cast<size_t>(t.out[k])] = output_of_call(call, k);
   }
   const KeepGradMode mode(tape);
   for (size_t k = 0; k < all.nodes.size(); ++k) {
@@ -330,6 +324,16 @@ Tensors made(const Traced& t, Tensors values, DType dtype) {
                 .list = {list.begin(), list.end()}});
   }
   return values;
+}
+
+// The contribution to input k: to the columns of it that the call reads.
+void give(Vjp& g, size_t k, Tensor value) {
+  const Tensor::Output read = g.x(k).output();
+  if (!read.call) {
+    g[k] = std::move(value);
+  } else {
+    g.slice(k, std::move(value), 1, read.call->output_begin(read.number));
+  }
 }
 
 // The body recorded over the call's inputs, and differentiated there.
@@ -351,7 +355,7 @@ void written_out_vjp(Vjp& g) {
   }
   Tensors sums = gradients_within(out, cotangents, in);
   for (size_t k = 0; k < g.inputs(); ++k) {
-    if (g.needs(k) && sums[k].defined()) g[k] = std::move(sums[k]);
+    if (g.needs(k) && sums[k].defined()) give(g, k, std::move(sums[k]));
   }
 }
 
@@ -367,7 +371,7 @@ void template_vjp(Vjp& g) {
   for (size_t p = 0; p < parts.size(); ++p) values[g.inputs() + p] = parts[p].value;
   values = made(t, std::move(values), g.dy.dtype());
   for (size_t k = 0; k < g.inputs(); ++k) {
-    if (g.needs(k) && t.results[k] >= 0) g[k] = values[static_cast<size_t>(t.results[k])];
+    if (g.needs(k) && t.results[k] >= 0) give(g, k, values[static_cast<size_t>(t.results[k])]);
   }
 }
 

@@ -58,7 +58,10 @@ void Signature::fail_at(const std::string& sentence) const {
 
 std::string_view Exec::name() const { return op.name; }
 
-Tensor Vjp::x(size_t k) const { return Tensor(node_.in[k]); }
+Tensor Vjp::x(size_t k) const {
+  const size_t output = node_.op->body ? output_read(node_.attrs.i, k) : 0;
+  return output > 0 ? Tensor({node_.in[k], output - 1}) : Tensor(node_.in[k]);
+}
 Tensor Vjp::y() const { return Tensor(const_cast<Node*>(&node_)); }  // handles count themselves in
 const Attrs& Vjp::attrs() const { return node_.attrs; }
 const Op& Vjp::op() const { return *node_.op; }

@@ -84,19 +84,10 @@ Node* Tape::call(const Op& op, std::span<Node* const> in, Call&& call, Where whe
   node->shape = signature.shape;
   node->attrs = call.attrs;
   node->where = where;
+  if (op.body && op.body->outputs.size() > 1 && op.body->outputs.size() <= Node::kMostOutputs)
+    node->outputs = static_cast<uint8_t>(op.body->outputs.size());
   if (!call.list.empty()) node->list = std::make_unique<std::vector<int64_t>>(std::move(call.list));
   connect(node, in);
-  return node;
-}
-
-Node* Tape::column(Node* call, int64_t begin, int64_t width, Where where) {
-  Node* node = allocate();
-  node->op = &slice_op;
-  node->dtype = call->dtype;
-  node->shape = {call->shape[0], width};
-  node->attrs.i = {1, begin, begin + width};
-  node->where = where;
-  connect(node, {&call, 1});
   return node;
 }
 
@@ -115,7 +106,7 @@ void Tape::connect(Node* node, std::span<Node* const> in) {
     history_.tidy();
     history_.add(node);
   }
-  if (aside == 0) pending_.tidy();
+  if (!aside()) pending_.tidy();
   pending_.add(node);
   ++recorded;
 }
@@ -159,6 +150,7 @@ void Tape::keep_constant(Node* node) {
 
 void Tape::drop_inputs(Node* node) {
   history_.remove(node);
+  no_longer_column(node);
   for (uint32_t k = 0; k < node->inputs; ++k) {
     Node* input = node->in[k];
     if (--input->readers == 0 && input->handles == 0) free_dead(input);
@@ -183,6 +175,7 @@ void Tape::forget(Node* node) {
 
 void Tape::let_go_of_inputs(Node* node) {
   history_.remove(node);
+  no_longer_column(node);
   for (uint32_t k = 0; k < node->inputs; ++k) {
     Node* input = node->in[k];
     if (input->state == State::pending) {
@@ -197,8 +190,12 @@ void Tape::let_go_of_inputs(Node* node) {
 }
 
 void Tape::discard(Node* node) {
-  if (node->readers > 0 || node->handles > 0) return;
+  if (node->readers > 0 || node->held()) return;
   let_go_of_inputs(node);
+  if (node->handles > 0) {  // its outputs have nodes
+    node->state = State::ready;
+    return;
+  }
   memory_.give_back(node);
   --live;
 }
@@ -225,20 +222,16 @@ Node* Tape::placeholder(DType dtype, const Shape& shape) {
   return node;
 }
 
-Tape::Aside::Aside(Tape& tape) : tape_(tape), before_(tape.aside_from_) {
-  tape.aside_from_ = tape.pending_.size();
-  ++tape.aside;
-}
+Tape::Aside::Aside(Tape& tape) : tape_(tape) { tape.asides_.push_back(tape.pending_.size()); }
 
 Tape::Aside::~Aside() {
   // What the function recorded dies with its handles, some of which may live on as somebody's mistake.
-  tape_.pending_.take(tape_.aside_from_);
-  tape_.aside_from_ = before_;
-  --tape_.aside;
+  tape_.pending_.take(tape_.asides_.back());
+  tape_.asides_.pop_back();
 }
 
 void Tape::begin_computation() {
-  if (aside > 0) {
+  if (aside()) {
     throw LooksAtValue(
         "[once] the function looks at a value, or calls backward(), while it is recorded: want one that only "
         "records");
@@ -247,6 +240,7 @@ void Tape::begin_computation() {
   std::vector<std::function<void()>> calls;
   calls.swap(at_next_);
   for (const auto& call : calls) call();
+  name_outputs();
 }
 
 std::vector<Node*> Tape::take_pending() {

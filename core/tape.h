@@ -5,6 +5,7 @@
 // that nobody holds any more are freed, without recursion.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -45,7 +46,7 @@ struct Node {
   Node** in = nullptr;
   Node* few[2] = {};  // storage of `in` where two are enough
   uint32_t inputs = 0;
-  uint32_t handles = 0;  // Tensors that hold it
+  uint32_t handles = 0;  // Tensors that hold it, or an output of it
   uint32_t readers = 0;  // nodes that have it as input
   State state = State::pending;
   DType dtype = DType::f32;
@@ -54,6 +55,13 @@ struct Node {
   int32_t index = -1;     // scratch of planning
   int32_t mark = -1;      // scratch of differentiation
   std::unique_ptr<Value> value;
+  // Of a template's call whose outputs have no nodes of their own until somebody asks: how many they are, how
+  // many handles name each, and the nodes of those that were asked for.
+  static constexpr size_t kMostOutputs = 7;
+  static constexpr uint8_t kMostNames = 255;
+  uint8_t outputs = 0;
+  std::array<uint8_t, kMostOutputs> named{};
+  std::unique_ptr<std::array<Node*, kMostOutputs>> columns;
   // Then what else is read for a structure, or when it dies.
   std::unique_ptr<std::vector<int64_t>> list;
   std::unique_ptr<Variable> variable;
@@ -67,6 +75,10 @@ struct Node {
 
   bool leaf() const { return op == nullptr; }
   Array array() const;  // of a ready node
+  const Shape& output_shape(size_t k) const;
+  int64_t output_begin(size_t k) const;  // the first of its columns
+  // Whether its own value is held by a handle.
+  bool held() const { return handles > 0 && outputs == 0; }
   Tape& tape() const;
   // Asks for the memory that is looked at when the node dies, or for a structure.
   void prefetch() const {
@@ -90,6 +102,9 @@ class NodeList {
   bool has(const Node* node) const { return node->*at_ >= 0; }
   size_t size() const { return nodes_.size(); }  // with gaps
   std::span<Node* const> from(size_t position) const { return std::span(nodes_).subspan(position); }
+  // The node comes at this position, before it, and the others keep their order.
+  void move_up(Node* node, size_t position);
+  size_t position(const Node* node) const { return static_cast<size_t>(node->*at_); }
   // Those from this position on, which leave.
   std::vector<Node*> take(size_t position);
 
@@ -132,11 +147,18 @@ class Tape {
   Node* call(const Op& op, std::span<Node* const> in, Call&& call, Where where);
   void make_variable(Node* node);
 
-  // A call of a template gives its outputs side by side; this one is columns [begin, begin + width) of them.
-  Node* column(Node* call, int64_t begin, int64_t width, Where where);
+  // ---- Outputs of templates' calls (outputs.cpp) ----
+  Node* column(Node* call, size_t k);  // as a new node
+  Node* output(Node* call, size_t k);  // as its node; handles name it
+  void name_outputs();                 // all that are pending and that handles name get nodes
+  // Whoever reads the output that this node is reads the node from now on.
+  void read_by_name(Node* column);
+
   // Computes all pending nodes. Those marked `released` lose their history afterwards.
   void flush();
-  std::span<Node* const> pending() const { return pending_.from(aside_from_); }  // with gaps (null)
+  std::span<Node* const> pending() const {  // with gaps (null)
+    return pending_.from(aside() ? asides_.back() : 0);
+  }
   // All that is pending, in tape order, and no longer in the tape's list; restore_pending takes it back.
   std::vector<Node*> take_pending();
   void restore_pending(const std::vector<Node*>& nodes);
@@ -154,6 +176,8 @@ class Tape {
   static void release(Node* node) {
     if (--node->handles == 0 && node->readers == 0) node->tape().free_dead(node);
   }
+  static void retain_output(Node* call, size_t k);  // a handle names output k
+  static void release_output(Node* call, size_t k);
   void add_reader(Node* node) { ++node->readers; }
   void remove_reader(Node* node) {
     if (--node->readers == 0 && node->handles == 0) free_dead(node);
@@ -169,13 +193,12 @@ class Tape {
 
    private:
     Tape& tape_;
-    size_t before_;
   };
+  bool aside() const { return !asides_.empty(); }
 
   // Called, once, when pending nodes are next taken to be computed.
   void at_next_computation(std::function<void()> call) { at_next_.push_back(std::move(call)); }
 
-  int aside = 0;
   uint64_t generation = 0;  // how often pending nodes were taken to be computed
   bool grad_enabled = true;
   bool eager = false;
@@ -192,6 +215,7 @@ class Tape {
   static constinit thread_local Tape* current_;
   Node* allocate();
   void connect(Node* node, std::span<Node* const> in);
+  void no_longer_column(Node* node);
   void free_dead(Node* node);
   void forget(Node* node);
   void keep_constant(Node* node);
@@ -199,12 +223,24 @@ class Tape {
 
   NodeMemory memory_{this};
   NodeList pending_{&Node::pending_at}, history_{&Node::history_at};
-  size_t aside_from_ = 0;  // of pending: what was recorded aside
+  std::vector<size_t> asides_;  // of pending: from where on it was recorded aside
+  size_t named_outputs_ = 0;    // of templates' calls
   std::vector<std::function<void()>> at_next_;
   std::vector<Node*> dead_;  // worklist of free_dead
   bool freeing_ = false;
   bool orphaned_ = false;  // its thread has ended; the last node frees it
 };
+
+// Which output of its input p a template's call reads, as its integers say: from 1; 0 is what the input is
+// itself.
+inline constexpr size_t kMostReads = 63;  // inputs that can read an output
+inline size_t output_read(const std::array<int64_t, 3>& i, size_t p) {
+  return p < kMostReads ? static_cast<size_t>(i[p % 3] >> p / 3 * 3 & 7) : 0;
+}
+inline void set_output_read(std::array<int64_t, 3>& i, size_t p, size_t output) {
+  int64_t& word = i[p % 3];
+  word = (word & ~(int64_t{7} << p / 3 * 3)) | static_cast<int64_t>(output) << p / 3 * 3;
+}
 
 // Whatever is recorded and thrown meanwhile: what may be differentiated afterwards is what it was before.
 class KeepGradMode {

@@ -9,25 +9,55 @@
 
 namespace reel {
 
-Tensor::Tensor(Node* node) : node_(node) {
-  if (node_) Tape::retain(node_);
+Tensor::Tensor(Node* node) : names_(reinterpret_cast<uintptr_t>(node)) {
+  if (node) Tape::retain(node);
 }
-Tensor::Tensor(const Tensor& other) : Tensor(other.node_) {}
+Tensor::Tensor(Output output) {
+  const auto [call, number] = output;
+  if (call->named[number] == Node::kMostNames) {
+    *this = Tensor(call->tape().output(call, number));
+  } else {
+    names_ = reinterpret_cast<uintptr_t>(call) | (number + 1);
+    Tape::retain_output(call, number);
+  }
+}
+Tensor::Tensor(const Tensor& other) {
+  if (other.names_output()) {
+    *this = Tensor(other.output());
+  } else if (names_ = other.names_; names_) {
+    Tape::retain(plain());
+  }
+}
 
 Tensor& Tensor::operator=(const Tensor& other) {
   Tensor copy(other);
-  std::swap(node_, copy.node_);
+  std::swap(names_, copy.names_);
   return *this;
 }
 
 Tensor& Tensor::operator=(Tensor&& other) noexcept {
   Tensor moved(std::move(other));  // what was held here dies now, not with `other`
-  std::swap(node_, moved.node_);
+  std::swap(names_, moved.names_);
   return *this;
 }
 
 Tensor::~Tensor() {
-  if (node_) Tape::release(node_);
+  if (const auto [call, number] = output(); call) {
+    Tape::release_output(call, number);
+  } else if (names_) {
+    Tape::release(plain());
+  }
+}
+
+// From now on the handle names the output's node; another thread's tape is left alone.
+Node* Tensor::node_of_output() const {
+  const auto [call, number] = output();
+  if (&call->tape() != &Tape::current()) return call;
+  Node* node = call->tape().output(call, number);
+  Tape::retain(node);
+  names_ = reinterpret_cast<uintptr_t>(node);
+  Tape::release_output(call, number);
+  return node;
 }
 
 Tensor Tensor::from_bytes(std::span<const std::byte> bytes, DType dtype, Shape shape) {
@@ -62,8 +92,14 @@ const Node& defined_node(const Node* node, const char* what) {
 }
 }  // namespace
 
-const Shape& Tensor::shape() const { return defined_node(node_, "shape").shape; }
-DType Tensor::dtype() const { return defined_node(node_, "dtype").dtype; }
+const Shape& Tensor::shape() const {
+  const auto [call, number] = output();
+  return call ? call->output_shape(number) : defined_node(plain(), "shape").shape;
+}
+DType Tensor::dtype() const {
+  const Node* call = output().call;
+  return (call ? *call : defined_node(plain(), "dtype")).dtype;
+}
 int64_t Tensor::size(int64_t axis) const { return shape()[normal_axis(axis, shape().rank(), "size")]; }
 
 double Tensor::item(Where where) const {
@@ -95,7 +131,7 @@ Tensor& Tensor::requires_grad_(bool on) {
   if (on && !is_float(node->dtype)) {
     fail("[requires_grad_] a tensor of {}: want f32 or f64, others have no gradient", name_of(node->dtype));
   }
-  if (!node_->variable) {
+  if (!this->node()->variable) {
     if (node->requires_grad)
       fail("[requires_grad_] the tensor is computed from variables: want detach() of it");
     evaluated(*this);
@@ -103,17 +139,20 @@ Tensor& Tensor::requires_grad_(bool on) {
     node->op = nullptr;
     node->tape().make_variable(node);
   }
-  node_->requires_grad = node_->variable->version->requires_grad = on;
+  this->node()->requires_grad = this->node()->variable->version->requires_grad = on;
   return *this;
 }
 
-bool Tensor::requires_grad() const { return defined_node(node_, "requires_grad").requires_grad; }
-bool Tensor::is_variable() const { return node_ && node_->variable; }
+bool Tensor::requires_grad() const {
+  const Node* call = output().call;
+  return (call ? *call : defined_node(plain(), "requires_grad")).requires_grad;
+}
+bool Tensor::is_variable() const { return names_ && !names_output() && plain()->variable; }
 
 Tensor Tensor::grad() const {
   if (!is_variable())
     fail("[grad] only variables (parameters, or after requires_grad_()) collect a gradient");
-  return node_->variable->grad;
+  return plain()->variable->grad;
 }
 
 void Tensor::set_grad(Tensor grad) {
@@ -127,7 +166,7 @@ void Tensor::set_grad(Tensor grad) {
   if (grad.defined() && grad.dtype() != dtype()) {
     fail("[set_grad] a gradient of {}: want {}", name_of(grad.dtype()), name_of(dtype()));
   }
-  node_->variable->grad = std::move(grad);
+  plain()->variable->grad = std::move(grad);
 }
 
 void Tensor::assign(const Tensor& value, Where where) {
@@ -169,7 +208,7 @@ TapeStats tape_stats() {
   return stats;
 }
 
-std::string plan_text() { return plan::text(*plan::pending_plan(Tape::current().pending())); }
-std::string plan_dot() { return plan::dot(*plan::pending_plan(Tape::current().pending())); }
+std::string plan_text() { return plan::text(*plan::pending_plan(Tape::current())); }
+std::string plan_dot() { return plan::dot(*plan::pending_plan(Tape::current())); }
 
 }  // namespace reel

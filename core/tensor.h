@@ -40,7 +40,7 @@ class Tensor {
  public:
   Tensor() = default;  // undefined: holds nothing
   Tensor(const Tensor& other);
-  Tensor(Tensor&& other) noexcept : node_(std::exchange(other.node_, nullptr)) {}
+  Tensor(Tensor&& other) noexcept : names_(std::exchange(other.names_, 0)) {}
   Tensor& operator=(const Tensor& other);
   Tensor& operator=(Tensor&& other) noexcept;
   ~Tensor();
@@ -53,7 +53,7 @@ class Tensor {
   // Raw bytes of any dtype, copied.
   static Tensor from_bytes(std::span<const std::byte> bytes, DType dtype, Shape shape);
 
-  bool defined() const { return node_ != nullptr; }
+  bool defined() const { return names_ != 0; }
   const Shape& shape() const;
   int64_t size(int64_t axis) const;  // a negative axis counts from the end
   int64_t dim() const { return shape().rank(); }
@@ -87,11 +87,29 @@ class Tensor {
   // Replaces a variable's value. What was recorded before still reads the old one.
   void assign(const Tensor& value, Where where = Where::current());
 
-  Node* node() const { return node_; }
-  explicit Tensor(Node* node);  // for core: takes part in ownership
+  // For core: the node, in whose ownership the handle takes part.
+  Node* node() const { return names_output() ? node_of_output() : plain(); }
+  explicit Tensor(Node* node);
+
+  // An output of a template's call (once.h) has no node of its own until node() asks for one. `call` is null
+  // where the handle names a node.
+  struct Output {
+    Node* call;
+    size_t number;
+  };
+  explicit Tensor(Output output);
+  Output output() const {
+    return names_output() ? Output{reinterpret_cast<Node*>(names_ & ~kNumber), (names_ & kNumber) - 1}
+                          : Output{nullptr, 0};
+  }
 
  private:
-  Node* node_ = nullptr;
+  static constexpr uintptr_t kNumber = 7;
+  bool names_output() const { return (names_ & kNumber) != 0; }
+  Node* plain() const { return reinterpret_cast<Node*>(names_); }
+  Node* node_of_output() const;
+
+  mutable uintptr_t names_ = 0;  // a node; or a call, and in the lowest bits the number of its output, from 1
 };
 
 using Tensors = std::vector<Tensor>;

@@ -41,7 +41,7 @@ struct Planned {
       }
       return sum_of_all;
     }();
-    plan = plan::pending_plan(Tape::current().pending());
+    plan = plan::pending_plan(Tape::current());
     for (const plan::Step& step : plan->steps) {
       if (step.node < 0 || !plan->nodes[static_cast<size_t>(step.node)].op->recurrence) continue;
       REQUIRE(!node);

@@ -236,7 +236,7 @@ TEST_CASE("planned: a result that takes the place of its input") {
             for (Tensor& x : in) x = is_float(x.dtype()) ? x + 0.25 : x;
             z = sample.call(in) * 2.0;
           }
-          if (look) in_place += overwrites(*plan::pending_plan(Tape::current().pending()), op);
+          if (look) in_place += overwrites(*plan::pending_plan(Tape::current()), op);
           return z.to_vector<double>();
         };
         const std::vector<double> want = [&] {

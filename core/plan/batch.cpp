@@ -75,11 +75,22 @@ Id Batching::whole(Id id) {
   Spot& s = spot_[static_cast<size_t>(id)];
   if (s.id < 0) return packed(id, s);
   if (s.whole) return s.id;
-  const Shape& shape = graph_.shape(id);
-  GraphNode slice{
-      .op = &slice_op, .i = {0, s.row, s.row + shape[0]}, .dtype = graph_.dtype(id), .shape = shape};
-  s = {to_.add(slice, {&s.id, 1}), 0, true};
+  s = {rows_at(s, graph_.shape(id)[0]), 0, true};
   return s.id;
+}
+
+Id Batching::whole(const GraphNode& n, size_t p) {
+  const Id id = graph_.in(n)[p];
+  if (output_read(n.i, p) == 0) return whole(id);
+  const Spot s = rows_read(n, p);
+  return s.whole ? s.id : rows_at(s, graph_.shape(id)[0]);
+}
+
+Id Batching::rows_at(const Spot& s, int64_t rows) {
+  GraphNode slice{
+      .op = &slice_op, .i = {0, s.row, s.row + rows}, .dtype = to_.dtype(s.id), .shape = to_.shape(s.id)};
+  slice.shape[0] = rows;
+  return to_.add(slice, {&s.id, 1});
 }
 
 Id Batching::packed(Id call, const Spot& s) {
@@ -151,7 +162,7 @@ void Batching::expand(std::span<uint32_t> members) {
     const Id in = graph_.in(call)[p];
     now.push_back(p >= body.arguments  ? whole(canon(in))
                   : members.size() > 1 ? rows_of(members, p)
-                                       : whole(in));
+                                       : whole(call, p));
   }
   int64_t rows = 0;
   for (uint32_t k : members) rows += graph_.nodes[k].shape[0];
@@ -179,11 +190,14 @@ Batching::Spot Batching::spot_in(int32_t expansion, int64_t row, bool whole) con
   return {outputs.size() == 1 ? outputs[0] : -1 - expansion, row, whole};
 }
 
-Batching::Spot Batching::column_of(const GraphNode& slice) {
-  const Id from = graph_.in(slice)[0];
-  const Spot& call = spot_[static_cast<size_t>(from)];
-  const size_t output = output_of(*graph_.node(from).op->body, slice);
-  return {expanded_[static_cast<size_t>(-1 - call.id)][output], call.row, call.whole};
+Batching::Spot Batching::output_spot(Id call, size_t output) const {
+  const Spot& s = spot_[static_cast<size_t>(call)];
+  return {expanded_[static_cast<size_t>(-1 - s.id)][output], s.row, s.whole};
+}
+
+Batching::Spot Batching::column_of(const GraphNode& slice) const {
+  const Id call = graph_.in(slice)[0];
+  return output_spot(call, output_of(*graph_.node(call).op->body, slice));
 }
 
 int32_t Batching::floats_for(const Floats& f) {

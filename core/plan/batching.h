@@ -38,6 +38,8 @@ class Batching {
   bool joins(const Group& group) const;
   // The value as a value of the new graph.
   Id whole(Id id);
+  Id whole(const GraphNode& n, size_t p);  // what the call reads as input p
+  Id rows_at(const Spot& s, int64_t rows);
   // All outputs of a template's call side by side, for a gradient that may be asked for later.
   Id packed(Id call, const Spot& s);
   void keep(size_t k);
@@ -72,14 +74,17 @@ class Batching {
   void in_levels(const Calls& calls);
   // Where a call is: its only output, or rows of an expansion.
   Spot spot_in(int32_t expansion, int64_t row, bool whole) const;
-  // Where an output of a call is: the calls' spots say which expansion, and which rows of it.
-  Spot column_of(const GraphNode& slice);
+  // Where an output of a call is: the call's spot says which expansion, and which rows of it.
+  Spot output_spot(Id call, size_t output) const;
+  Spot column_of(const GraphNode& slice) const;
   // The number of these constants among the run's.
   int32_t floats_for(const Floats& f);
   // In the order in which the rows of the first operand that was joined lie.
   void sort_by_rows(std::span<uint32_t> members, const GraphNode& first) const;
   // Where a value's rows are: a stretch of rows of a matrix may come under other shapes, through views.
   Spot rows_behind(Id id) const;
+  // Where the rows are that the call reads as input p.
+  Spot rows_read(const GraphNode& n, size_t p) const;
   // Operand p of all members, one below another: a stretch of rows of one value, whole values, or rows picked
   // from several.
   Id rows_of(std::span<const uint32_t> members, uint32_t p);

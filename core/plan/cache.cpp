@@ -166,9 +166,10 @@ void run_pending(Tape& tape, std::span<Node* const> pending) {
   if (run_now.words.capacity() < (size_t{1} << 20)) std::swap(run_now, scratch);
 }
 
-std::unique_ptr<Plan> pending_plan(std::span<Node* const> pending) {
+std::unique_ptr<Plan> pending_plan(Tape& tape) {
+  tape.name_outputs();
   Pending now;
-  read_structure(pending, now);
+  read_structure(tape.pending(), now);
   return Cache::make(now, false);
 }
 

@@ -24,6 +24,14 @@ Id Graph::add(const GraphNode& like, std::span<const Id> in, std::span<const int
   return id_of(nodes.size() - 1);
 }
 
+const Shape& shape_read(const Graph& graph, const GraphNode& call, size_t p) {
+  const Id id = graph.in(call)[p];
+  const size_t output = call.op->body ? output_read(call.i, p) : 0;
+  if (output == 0) return graph.shape(id);
+  const Body& made_by = *graph.node(id).op->body;
+  return made_by.graph.shape(made_by.outputs[output - 1]);
+}
+
 std::vector<uint32_t> Graph::readers() const {
   std::vector<uint32_t> count(nodes.size(), 0);
   for (const GraphNode& n : nodes) {

@@ -164,8 +164,8 @@ bool Grouping::same_operands(std::span<const Id> a, std::span<const Id> b) const
 // ---- Depths ----
 
 bool Grouping::same_call(const GraphNode& a, const GraphNode& b) const {
-  if (a.op != b.op || a.i != b.i || a.floats != b.floats || a.dtype != b.dtype || a.cut != b.cut ||
-      a.inputs != b.inputs || a.shape.rank() != b.shape.rank()) {
+  if (a.op != b.op || (a.i != b.i && !a.op->body) || a.floats != b.floats || a.dtype != b.dtype ||
+      a.cut != b.cut || a.inputs != b.inputs || a.shape.rank() != b.shape.rank()) {
     return false;
   }
   for (int axis = 1; axis < a.shape.rank(); ++axis) {
@@ -175,7 +175,7 @@ bool Grouping::same_call(const GraphNode& a, const GraphNode& b) const {
 }
 uint64_t Grouping::call_hash(const GraphNode& n) const {
   uint64_t h = mix(reinterpret_cast<uintptr_t>(n.op), static_cast<uint64_t>(n.floats));
-  for (int64_t i : n.i) h = mix(h, static_cast<uint64_t>(i));
+  for (int64_t i : n.i) h = mix(h, n.op->body ? 0 : static_cast<uint64_t>(i));
   for (int axis = 1; axis < n.shape.rank(); ++axis) h = mix(h, static_cast<uint64_t>(n.shape[axis]));
   return h;
 }
@@ -372,7 +372,7 @@ bool Grouping::same_group(const GraphNode& a, const GraphNode& b) const {
     if (shared(a, ia, p) != shared(b, ib, p)) return false;
     if (shared(a, ia, p) && canon(ia[p]) != canon(ib[p])) return false;
     if (!shared(a, ia, p)) {
-      const Shape &x = graph_.shape(ia[p]), &y = graph_.shape(ib[p]);
+      const Shape &x = shape_read(graph_, a, p), &y = shape_read(graph_, b, p);
       if (x.rank() != y.rank() || graph_.dtype(ia[p]) != graph_.dtype(ib[p])) return false;
       for (int axis = 1; axis < x.rank(); ++axis) {
         if (x[axis] != y[axis]) return false;

@@ -154,7 +154,7 @@ void run_pending(Tape& tape, std::span<Node* const> pending);
 // before; false, and nothing done, where it cannot.
 bool run_backward(Tape& tape, const Tensor& loss, Where where);
 // The plan of what is pending, to look at.
-std::unique_ptr<Plan> pending_plan(std::span<Node* const> pending);
+std::unique_ptr<Plan> pending_plan(Tape& tape);
 TapeStats cache_stats();
 
 }  // namespace reel::plan

@@ -9,7 +9,11 @@ namespace reel::plan {
 void Batching::sort_by_rows(std::span<uint32_t> members, const GraphNode& first) const {
   for (uint32_t p = 0; p < first.inputs; ++p) {
     if (!graph_.is_node(graph_.in(first)[p]) || shared(first, graph_.in(first), p)) continue;
-    const auto at = [&](uint32_t k) { return spot_[static_cast<size_t>(graph_.in(graph_.nodes[k])[p])]; };
+    const auto at = [&](uint32_t k) {
+      const GraphNode& n = graph_.nodes[k];
+      const bool output = n.op->body && output_read(n.i, p) > 0;
+      return output ? rows_read(n, p) : spot_[static_cast<size_t>(graph_.in(n)[p])];
+    };
     const Id source = at(members[0]).id;
     if (std::any_of(members.begin(), members.end(), [&](uint32_t k) { return at(k).id != source; })) continue;
     const auto row = [&](uint32_t k) { return at(k).row; };
@@ -39,13 +43,21 @@ Batching::Spot Batching::rows_behind(Id id) const {
   return spot_[static_cast<size_t>(id)];
 }
 
+Batching::Spot Batching::rows_read(const GraphNode& n, size_t p) const {
+  const Id id = graph_.in(n)[p];
+  const size_t output = n.op->body ? output_read(n.i, p) : 0;
+  return output > 0 ? output_spot(id, output - 1) : rows_behind(id);
+}
+
 Id Batching::rows_of(std::span<const uint32_t> members, uint32_t p) {
   runs_.clear();
   int64_t total = 0;
+  bool outputs = false;
   for (uint32_t k : members) {
-    const Id id = graph_.in(graph_.nodes[k])[p];
-    const Spot s = rows_behind(id);
-    const int64_t rows = graph_.shape(id)[0];
+    const GraphNode& n = graph_.nodes[k];
+    const Spot s = rows_read(n, p);
+    const int64_t rows = graph_.shape(graph_.in(n)[p])[0];
+    outputs = outputs || (n.op->body && output_read(n.i, p) > 0);
     total += rows;
     if (!runs_.empty() && runs_.back().id == s.id && runs_.back().row + runs_.back().rows == s.row) {
       runs_.back().rows += rows;
@@ -53,10 +65,10 @@ Id Batching::rows_of(std::span<const uint32_t> members, uint32_t p) {
       runs_.push_back({s.id, s.row, rows});
     }
   }
-  const Id like = graph_.in(graph_.nodes[members[0]])[p];
-  GraphNode all{.dtype = graph_.dtype(like), .shape = graph_.shape(like)};
+  const GraphNode& first = graph_.nodes[members[0]];
+  GraphNode all{.dtype = graph_.dtype(graph_.in(first)[p]), .shape = shape_read(graph_, first, p)};
   all.shape[0] = total;
-  if (runs_.size() > 1) {
+  if (runs_.size() > 1 && !outputs) {
     room_.clear();
     for (uint32_t k : members) room_.push_back(graph_.in(graph_.nodes[k])[p]);
     all.op = &concat_op;

@@ -96,7 +96,7 @@ void look_back(const Node* loss, Pending& out) {
   if (loss) out.passed[static_cast<size_t>(loss->index)] = true;
   for (size_t k = out.nodes.size(); k-- > 0;) {
     const Node* n = out.nodes[k];
-    const bool passed = out.passed[k], stays = out.stays[k] || n->handles > 0;
+    const bool passed = out.passed[k], stays = out.stays[k] || n->held();
     out.stays[k] = stays;
     const bool holds = stays && holds_inputs(n) && !passed;
     if (!passed && !holds) continue;

@@ -49,6 +49,20 @@ std::vector<size_t> needed_by(const Graph& graph, Id last) {
   return out;
 }
 
+// The columns of other calls' values that a template's call reads, in place of those.
+std::vector<Value> columns_read(const Node& node, std::vector<const Value*>& in) {
+  std::vector<Value> columns;
+  columns.reserve(in.size());
+  for (size_t p = 0; node.op->body && p < in.size(); ++p) {
+    const size_t output = output_read(node.attrs.i, p);
+    if (output == 0) continue;
+    columns.push_back(*in[p]);
+    columns.back().offset += node.in[p]->output_begin(output - 1) * columns.back().strides[1];
+    in[p] = &columns.back();
+  }
+  return columns;
+}
+
 // A template's call by its body, one node at a time, whose outputs lie side by side.
 Value compute_call(const Node& call, std::span<const Value* const> in) {
   const Body& body = *call.op->body;
@@ -57,7 +71,7 @@ Value compute_call(const Node& call, std::span<const Value* const> in) {
   std::vector<Value> made(nodes.size());
   for (size_t k = 0; k < leaves; ++k) {
     nodes[k].dtype = call.in[k]->dtype;
-    nodes[k].shape = call.in[k]->shape;
+    nodes[k].shape = body.graph.leaves[k].shape;
     made[k] = *in[k];
   }
   std::vector<Node*> inputs;
@@ -120,6 +134,7 @@ void OneByOne::compute(const std::vector<Node*>& nodes) {
     in.clear();
     for (uint32_t k = 0; k < node->inputs; ++k) in.push_back(value_of(node->in[k]));
     if (std::find(in.begin(), in.end(), nullptr) != in.end()) continue;
+    const std::vector<Value> columns = columns_read(*node, in);
     try {
       values_[node] = node->op->body ? compute_call(*node, in) : compute_alone(*node, in);
     } catch (const Error&) {  // the plan will meet the same

@@ -34,12 +34,13 @@ Calls::Calls(const Graph& graph, std::span<const uint32_t> nodes)
     for (size_t p = 0; p < arguments; ++p) {
       const Id id = graph.in(call)[p];
       if (!graph.is_node(id)) continue;
-      const bool column = body.outputs.size() > 1 && graph.node(id).op == &slice_op;
+      size_t output = output_read(call.i, p);
+      const bool column = output == 0 && body.outputs.size() > 1 && graph.node(id).op == &slice_op;
       const Id base = column ? graph.in(graph.node(id))[0] : id;
       if (!graph.is_node(base)) continue;
       const int32_t from = call_of[graph.node_of(base)];
       if (from < 0) continue;
-      const size_t output = column ? output_of(body, graph.node(id)) : 0;
+      output = column ? output_of(body, graph.node(id)) : output > 0 ? output - 1 : 0;
       from_[k * arguments + p] = {from, output};
       reads[p] = states[output] = true;
       level[k] = std::max(level[k], level[static_cast<size_t>(from)] + 1);

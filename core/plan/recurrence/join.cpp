@@ -48,7 +48,7 @@ void Batching::recur(std::span<const uint32_t> members) {
 
 void Batching::find_look_ups(Calls& calls) const {
   for (size_t p = 0; p < calls.arguments; ++p) {
-    const auto source = [&](uint32_t k) { return rows_behind(graph_.in(graph_.nodes[k])[p]).id; };
+    const auto source = [&](uint32_t k) { return rows_read(graph_.nodes[k], p).id; };
     const Id id = calls.reads[p] ? -1 : source(calls.members[0]);
     calls.looked_up[p] =
         id >= 0 && to_.is_node(id) && is_look_up(to_, to_.node(id)) &&
@@ -138,15 +138,18 @@ Batching::Given Batching::given_rows(const Calls& calls, uint32_t p) {
   }
   if (takers.empty()) return {};
   Given given;
-  const Id first = canon(graph_.in(graph_.nodes[takers[0]])[p]);
-  if (std::all_of(takers.begin(), takers.end(),
-                  [&](uint32_t k) { return canon(graph_.in(graph_.nodes[k])[p]) == first; })) {
-    return {whole(first), std::vector<int64_t>(takers.size(), 0)};
-  }
+  const GraphNode& first = graph_.nodes[takers[0]];
+  const auto as_first = [&](uint32_t k) {
+    const GraphNode& n = graph_.nodes[k];
+    return canon(graph_.in(n)[p]) == canon(graph_.in(first)[p]) &&
+           output_read(n.i, p) == output_read(first.i, p);
+  };
+  if (std::all_of(takers.begin(), takers.end(), as_first))
+    return {whole(first, p), std::vector<int64_t>(takers.size(), 0)};
   int64_t next = 0;
   bool one = true;
   for (uint32_t k : takers) {
-    const Spot s = rows_behind(graph_.in(graph_.nodes[k])[p]);
+    const Spot s = rows_read(graph_.nodes[k], p);
     if (given.id < 0) given.id = s.id;
     one = one && s.id == given.id;
     given.rows.push_back(s.row);
@@ -169,7 +172,7 @@ std::vector<uint32_t> Batching::as_rows_lie(const Calls& calls) const {
   std::vector<std::pair<int64_t, uint32_t>> rows;
   Id source = -1;
   for (uint32_t k = 0; k < calls.members.size(); ++k) {
-    const Spot s = rows_behind(graph_.in(graph_.nodes[calls.members[k]])[p]);
+    const Spot s = rows_read(graph_.nodes[calls.members[k]], p);
     if (k == 0) source = s.id;
     if (s.id != source) return {};
     rows.emplace_back(s.row, k);
@@ -189,7 +192,7 @@ void Batching::in_levels(const Calls& calls) {
       const GraphNode& call = graph_.nodes[calls.members[k]];
       for (size_t p = 0; p < calls.arguments; ++p) {
         const Id id = graph_.in(call)[p];
-        if (calls.from(k)[p].call >= 0 && has_columns(call))
+        if (calls.from(k)[p].call >= 0 && has_columns(call) && output_read(call.i, p) == 0)
           spot_[static_cast<size_t>(id)] = column_of(graph_.node(id));
       }
     }
