@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 
+#include "core/kernels/parallel.h"
 #include "core/kernels/simd.h"
 #include "core/structural.h"
 
@@ -14,13 +15,30 @@ constexpr size_t kRun = 3;  // words of `list`: input, its first row, rows
 
 int64_t row_size(const Shape& shape) { return shape.numel() / std::max<int64_t>(shape[0], 1); }
 
+// Threads take rows of the output, of each run those that are theirs.
 void pick(const Exec& e) {
   const auto bytes = static_cast<size_t>(row_size(e.out.shape)) * size_of(e.out.dtype);
-  std::byte* to = e.out.data;
-  for (size_t k = 0; k < e.list.size(); k += kRun) {
-    const auto begin = static_cast<size_t>(e.list[k + 1]), rows = static_cast<size_t>(e.list[k + 2]);
-    std::memcpy(to, e.in[static_cast<size_t>(e.list[k])].data + begin * bytes, rows * bytes);
-    to += rows * bytes;
+  parallel_for(e.out.shape[0], row_size(e.out.shape), [&](int64_t first, int64_t last) {
+    int64_t row = 0;
+    for (size_t k = 0; k < e.list.size() && row < last; k += kRun) {
+      const int64_t begin = std::max(row, first), end = std::min(row + e.list[k + 2], last);
+      if (begin < end) {
+        const std::byte* from = e.in[static_cast<size_t>(e.list[k])].data;
+        std::memcpy(e.out.data + static_cast<size_t>(begin) * bytes,
+                    from + static_cast<size_t>(e.list[k + 1] + begin - row) * bytes,
+                    static_cast<size_t>(end - begin) * bytes);
+      }
+      row += e.list[k + 2];
+    }
+  });
+}
+
+template <class T>
+void add_to(T* to, const T* from, int64_t n) {
+  if constexpr (std::is_same_v<T, float>) {
+    simd::add_to(to, from, static_cast<size_t>(n));
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
   }
 }
 
@@ -28,17 +46,17 @@ void pick(const Exec& e) {
 template <class T>
 void put_back(const Exec& e) {
   const int64_t size = row_size(e.out.shape);
-  if (!e.add) std::memset(e.out.data, 0, static_cast<size_t>(e.out.shape.numel()) * sizeof(T));
-  for (size_t k = 0; k < e.list.size(); k += kRun) {
-    const T* from = e.in[0].as<T>() + e.list[k] * size;
-    T* to = e.out.as<T>() + e.list[k + 1] * size;
-    const int64_t n = e.list[k + 2] * size;
-    if constexpr (std::is_same_v<T, float>) {
-      simd::add_to(to, from, static_cast<size_t>(n));
-    } else {
-      for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+  parallel_for(e.out.shape[0], size, [&](int64_t first, int64_t last) {
+    T* out = e.out.as<T>();
+    if (!e.add) std::fill(out + first * size, out + last * size, T(0));
+    for (size_t k = 0; k < e.list.size(); k += kRun) {
+      const int64_t row = e.list[k + 1];
+      const int64_t begin = std::max(row, first), end = std::min(row + e.list[k + 2], last);
+      if (begin >= end) continue;
+      const T* from = e.in[0].as<T>() + (e.list[k] + begin - row) * size;
+      add_to(out + begin * size, from, (end - begin) * size);
     }
-  }
+  });
 }
 
 Tensor picked(const std::vector<Arg>& in, const Shape& shape, DType dtype, std::vector<int64_t> list) {

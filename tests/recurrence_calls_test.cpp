@@ -31,6 +31,33 @@ TEST_CASE("recurrence: states that begin as parts of others") {
   });
 }
 
+TEST_CASE("recurrence: what joins many of its rows, in any order, picks them") {
+  const auto program = [](bool twice) {
+    return [twice](Numbers& n) {
+      const Tensor w = n.parameter({3, 3}), v = n.parameter({3, 2});
+      const Cell cell = as_template([=](const Tensors& in) -> Tensors {
+        const Tensor h = tanh(matmul(in[1], w) + in[0]);
+        return {h, in[2] + h};
+      });
+      std::vector<Tensor> ends;
+      for (const int64_t length : {3, 1, 4, 2, 4, 1}) {
+        Tensors state = {n.parameter({1, 3}), n.parameter({1, 3})};
+        for (const Tensors& x : steps(n, length, {1, 3})) state = cell({x[0], state[0], state[1]});
+        ends.push_back(state[0]);
+        if (twice) ends.insert(ends.begin(), state[1]);
+      }
+      if (twice) ends.push_back(ends[3]);  // a row that is read again
+      return ending({mean(square(matmul(concat(ends, 0), v)))});
+    };
+  };
+  same(program(false));
+  same(program(true));
+  const DefaultDType numbers(DType::f64);
+  Numbers n;
+  const Tensors values = program(true)(n);
+  CHECK(plan_text().find("pick_rows") != std::string::npos);
+}
+
 TEST_CASE("recurrence: a forest of trees, a state read again") {
   for (const int shape : {0, 1, 2}) {
     same([=](Numbers& n) {

@@ -33,6 +33,34 @@ void in_thread(const F& body) {
 
 Tensor number(double x) { return Tensor::from(std::vector<double>{x}, {}); }
 
+TEST_CASE("rows picked and put back by several threads, runs across their borders") {
+  manual_seed(5);
+  const Tensor a = normal({500, 64}), b = normal({300, 64});
+  std::vector<int64_t> picks, puts;  // (input, first row, rows); (row of x, row of y, rows)
+  int64_t rows = 0;
+  for (int64_t k = 0; rows < 601; ++k) {
+    const int64_t count = std::min<int64_t>(1 + k % 97, 601 - rows), from = k * 37 % (300 - count);
+    picks.insert(picks.end(), {k % 2, from, count});
+    puts.insert(puts.end(), {rows, from, count});  // some rows receive several
+    rows += count;
+  }
+  const auto values = [&](int threads) {
+    set_num_threads(threads);
+    const Tensor picked = record(pick_rows_op, std::vector<Arg>{a, b},
+                                 {.attrs = {}, .shape = {601, 64}, .dtype = DType::f32, .list = picks});
+    const Tensor put = record(put_rows_op, std::vector<Arg>{picked},
+                              {.attrs = {}, .shape = {300, 64}, .dtype = DType::f32, .list = puts});
+    std::vector<float> all = picked.to_vector<float>();
+    for (float x : put.to_vector<float>()) all.push_back(x);
+    return all;
+  };
+  const std::vector<float> want = values(1);
+  const std::vector<float> rows_of_b = b.to_vector<float>();
+  CHECK(want[1 * 64] == rows_of_b[37 * 64]);  // the second run begins with this row
+  for (const int threads : {2, 3, 4}) CHECK(values(threads) == want);
+  set_num_threads(0);
+}
+
 TEST_CASE("a tensor of another thread is refused in a sentence, alive or ended") {
   Tensor constant, pending, variable;
   in_thread([&] {

@@ -33,7 +33,14 @@ void pack_panel(int64_t k, int64_t columns, Matrix<const float> b, float* to, in
   if (b.col != 1) {
     return simd::transpose(to, wide, b.data, b.col, static_cast<size_t>(columns), static_cast<size_t>(k));
   }
-  for (int64_t i = 0; i < k; ++i) std::copy_n(b.data + i * b.row, columns, to + i * wide);
+  constexpr int64_t kSoon = 8, kLine = 16;  // rows; floats
+  for (int64_t i = 0; i < k; ++i) {
+    const float* row = b.data + i * b.row;
+    if (i + kSoon < k) {
+      for (int64_t j = 0; j < columns; j += kLine) __builtin_prefetch(row + kSoon * b.row + j);
+    }
+    std::copy_n(row, columns, to + i * wide);
+  }
 }
 
 // A in f32, rounded to bf16: what a machine without bf16 multiplies.

@@ -85,6 +85,9 @@ inline void transpose_words(const void* in, ptrdiff_t in_row, void* out, ptrdiff
     const size_t end = std::min(columns, block + kBlock);
     for (size_t i = 0; i < rows;) {
       const size_t strip = i + kStrip <= rows ? kStrip : std::min<size_t>(4, rows - i);
+      if (block + 2 * kBlock < columns) {  // a line of every row: no stream that the processor would foresee
+        for (size_t r = i; r < i + strip; ++r) __builtin_prefetch(from(r, block + 2 * kBlock), 0, 2);
+      }
       for (size_t j = block; j < end; j += 4) {
         const bool whole = j + 4 <= end;
         if (whole && strip == kStrip) {

@@ -58,6 +58,7 @@ Node* variable_of(const Node* leaf) { return leaf->requires_grad ? leaf->owner :
 // Adds to the key all that the gradient depends on beyond the structure. False where the fast way is closed.
 bool complete_key(Pending& now, const Node* loss) {
   if (now.open) return false;
+  const size_t before = now.words.size();
   now.words.push_back(static_cast<uint64_t>(loss->index));
   for (const Floats& f : now.floats) {
     for (double x : f) now.words.push_back(std::bit_cast<uint64_t>(x));
@@ -78,7 +79,7 @@ bool complete_key(Pending& now, const Node* loss) {
     node->index = static_cast<int32_t>(sources.size());
     sources.push_back(node);
   }
-  now.hash = hash_of(now);
+  now.hash = mix(now.hash, reel::hash_of(std::span<const uint64_t>(now.words).subspan(before)));
   return true;
 }
 
@@ -187,8 +188,8 @@ std::vector<Source> sources_of(const Pending& now, const Pending& both, const Te
   return sources;
 }
 
-// Differentiates and plans what was never seen before.
-Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
+// Differentiates and plans what was never seen before. The values of the joined leaves are at hand then.
+Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where, Tensors& joined_now) {
   const Graph graph = rewritten(now, loss);
   std::optional<explain::Scope> scope(explain::Phase::differentiate);
   Shadow shadow(tape, now, graph);
@@ -237,6 +238,7 @@ Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where) {
   }
   recipe.leaves = sources_of(now, both, shadow.joined_values());
   recipe.joined = shadow.joined_leaves();
+  joined_now = shadow.joined_values();
   std::unordered_map<int32_t, int32_t> result_of;  // pending node to result
   for (size_t r = 0; r < plan->results.size(); ++r)
     result_of[plan->results[r].pending] = static_cast<int32_t>(r);
@@ -334,6 +336,7 @@ bool run_backward(Tape& tape, const Tensor& loss, Where where) {
   read_structure(pending, now, loss.node());
   Recipe* recipe = nullptr;
   std::vector<Value> values;
+  Tensors held;  // leaves that lie one behind another
   bool done = false;
   try {
     if (complete_key(now, loss.node())) {
@@ -342,15 +345,16 @@ bool run_backward(Tape& tape, const Tensor& loss, Where where) {
       if (plan) {
         plan_found(*plan);
       } else if (recipe && recipe->possible) {
-        *recipe = make_recipe(tape, now, loss.node(), where);
+        *recipe = make_recipe(tape, now, loss.node(), where, held);
       } else if (!recipe) {
-        recipe = keep(make_recipe(tape, now, loss.node(), where));
+        recipe = keep(make_recipe(tape, now, loss.node(), where, held));
       }
       if (!plan) plan = recipe->plan.lock();
       if (plan && recipe->possible) {
         std::vector<Node*> leaves;
-        Tensors held;
-        for (const auto& parts : recipe->joined) held.push_back(joined(tape, now, parts));
+        if (held.empty()) {
+          for (const auto& parts : recipe->joined) held.push_back(joined(tape, now, parts));
+        }
         for (const Source& s : recipe->leaves) {
           if (s.joined >= 0) {
             leaves.push_back(held[static_cast<size_t>(s.joined)].node());

@@ -114,7 +114,9 @@ void Batching::keep(size_t k) {
     spot_[static_cast<size_t>(id)] = spot_[static_cast<size_t>(canon(id))];
     return;
   }
-  if (const Id rows = rejoined(n, graph_.in(n)); rows >= 0) {
+  Id rows = rejoined(n, graph_.in(n));
+  if (rows < 0) rows = picked(n);
+  if (rows >= 0) {
     spot_[static_cast<size_t>(id)].id = rows;
     return;
   }

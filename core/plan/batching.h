@@ -45,6 +45,8 @@ class Batching {
   void keep(size_t k);
   // What joins pieces of one value that lie there one behind another is a view of it; -1 where it is not so.
   Id rejoined(const GraphNode& n, std::span<const Id> parts);
+  // What joins many stretches of rows of other values picks them; -1 where it is not so.
+  Id picked(const GraphNode& n);
   // Where a value's elements lie one behind another: in which value of the new graph, from which element on.
   std::pair<Id, int64_t> elements_behind(Id id) const;
   // The element of its input from which on a view reads it, where it does so without gaps and lets gradients
@@ -92,6 +94,8 @@ class Batching {
     Id id;
     int64_t row, rows;
   };
+  void add_run(const Spot& s, int64_t rows);  // to runs_
+  Id pick_runs(GraphNode all);
 
   const Graph& graph_;
   const bool products_only_, joining_, differentiated_;

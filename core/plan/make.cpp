@@ -1,4 +1,5 @@
 // From a graph to a plan: all passes, in order.
+#include "core/kernels/parallel.h"
 #include "core/plan/explain.h"
 #include "core/plan/plan.h"
 #include "core/plan/recurrence/compiled.h"
@@ -19,6 +20,7 @@ std::unique_ptr<Plan> make_plan(Graph graph, bool rewritten) {
   }
   if (passes().place) find_carried(graph);
   std::unique_ptr<Plan> plan = lower(graph);
+  rouse_threads();
   find_sparse(*plan);
   lay_out(*plan);
   return plan;

@@ -59,11 +59,7 @@ Id Batching::rows_of(std::span<const uint32_t> members, uint32_t p) {
     const int64_t rows = graph_.shape(graph_.in(n)[p])[0];
     outputs = outputs || (n.op->body && output_read(n.i, p) > 0);
     total += rows;
-    if (!runs_.empty() && runs_.back().id == s.id && runs_.back().row + runs_.back().rows == s.row) {
-      runs_.back().rows += rows;
-    } else {
-      runs_.push_back({s.id, s.row, rows});
-    }
+    add_run(s, rows);
   }
   const GraphNode& first = graph_.nodes[members[0]];
   GraphNode all{.dtype = graph_.dtype(graph_.in(first)[p]), .shape = shape_read(graph_, first, p)};
@@ -82,12 +78,23 @@ Id Batching::rows_of(std::span<const uint32_t> members, uint32_t p) {
     all.i = {0, runs_[0].row, runs_[0].row + total};
     return to_.add(all, {&runs_[0].id, 1});
   }
-  std::vector<Id> sources;
-  if (wholes) {
-    all.op = &concat_op;
-    for (const Run& r : runs_) sources.push_back(r.id);
-    return to_.add(all, sources);
+  if (!wholes) return pick_runs(all);
+  all.op = &concat_op;
+  room_.clear();
+  for (const Run& r : runs_) room_.push_back(r.id);
+  return to_.add(all, room_);
+}
+
+void Batching::add_run(const Spot& s, int64_t rows) {
+  if (!runs_.empty() && runs_.back().id == s.id && runs_.back().row + runs_.back().rows == s.row) {
+    runs_.back().rows += rows;
+  } else {
+    runs_.push_back({s.id, s.row, rows});
   }
+}
+
+Id Batching::pick_runs(GraphNode all) {
+  std::vector<Id> sources;
   std::vector<int64_t> list;
   for (const Run& r : runs_) {
     auto at = std::find(sources.begin(), sources.end(), r.id);
@@ -96,6 +103,18 @@ Id Batching::rows_of(std::span<const uint32_t> members, uint32_t p) {
   }
   all.op = &pick_rows_op;
   return to_.add(all, sources, list);
+}
+
+Id Batching::picked(const GraphNode& n) {
+  constexpr uint32_t kMany = 4;
+  if (n.op != &concat_op || n.i[0] != 0 || n.inputs < kMany || n.cut) return -1;
+  runs_.clear();
+  for (Id id : graph_.in(n)) {
+    const Spot s = rows_behind(id);
+    if (s.whole || s.id < 0) return -1;
+    add_run(s, graph_.shape(id)[0]);
+  }
+  return pick_runs({.origin = n.origin, .dtype = n.dtype, .shape = n.shape});
 }
 
 Id Batching::rejoined(const GraphNode& n, std::span<const Id> parts) {

@@ -182,17 +182,22 @@ class Backward {
     for (Id id : split.shared) in.emplace_back(values_[static_cast<size_t>(id)]);
     std::vector<int64_t> known;  // sources of the forward pass that are sources here
     const auto outputs = static_cast<int64_t>(inner.body.outputs.size());
+    std::vector<int64_t> made_by;  // of reads: the output that is its gradient
+    for (Id id : gradient.of_reads) {
+      made_by.push_back(id < 0 ? Schedule::kNothing
+                               : std::ranges::find(split.outputs, id) - split.outputs.begin());
+    }
     Tensors held;
     for (Id id : split.reads) {
       const From& from = gradient.leaves[static_cast<size_t>(id)];
       auto& runs = backwards.reads.emplace_back();
       if (from.what == From::reader) {
-        for (const Run& run : readers_[from.index][from.slot]) {
-          const Id made = gradient.of_reads[static_cast<size_t>(run.source)];
-          const auto at = std::find(split.outputs.begin(), split.outputs.end(), made);
+        const auto& readers = readers_[from.index][from.slot];
+        runs.reserve(2 * readers.size() + 1);
+        for (const Run& run : readers) {
           nothing_until(runs, run.to);
-          append(runs, made < 0 ? Run{run.to, Schedule::kNothing, 0, run.count}
-                                : Run{run.to, at - split.outputs.begin(), run.from, run.count});
+          const int64_t made = made_by[static_cast<size_t>(run.source)];
+          append(runs, {run.to, made, made == Schedule::kNothing ? 0 : run.from, run.count});
         }
         nothing_until(runs, schedule_.rows);
         continue;

@@ -65,8 +65,10 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
   }
   const auto outputs = static_cast<int64_t>(r.body.outputs.size());
   const size_t first_source = in.size();
+  std::vector<int64_t> output_at;  // of the body's outputs among the recurrence's
+  for (Id id : cut.body.outputs)
+    output_at.push_back(std::ranges::find(cut.split.outputs, id) - cut.split.outputs.begin());
   for (Id p : cut.split.reads) {
-    const auto& body_outputs = cut.body.outputs;
     const Given given = given_rows(calls, static_cast<uint32_t>(p));
     int64_t source = -1, at = 0;
     if (given.id >= 0) {
@@ -74,16 +76,15 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
       in.push_back(given.id);
     }
     auto& runs = schedule.reads.emplace_back();
+    runs.reserve(calls.order.size());
     for (uint32_t k : calls.order) {
       const Calls::From& from = calls.from(k)[static_cast<size_t>(p)];
       if (from.call < 0) {
         append(runs, {calls.row[k], source, given.rows[static_cast<size_t>(at++)], calls.rows[k]});
-        continue;
+      } else {
+        append(runs, {calls.row[k], output_at[from.output], calls.row[static_cast<size_t>(from.call)],
+                      calls.rows[k]});
       }
-      const auto output =
-          std::find(cut.split.outputs.begin(), cut.split.outputs.end(), body_outputs[from.output]);
-      append(runs, {calls.row[k], output - cut.split.outputs.begin(),
-                    calls.row[static_cast<size_t>(from.call)], calls.rows[k]});
     }
   }
   const Id flat = to_.add({.op = &r.op,
@@ -102,6 +103,7 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
     if (!read_outside(cut.body, cut.split, p)) continue;
     std::vector<int64_t> list;
     std::vector<Id> sources;
+    list.reserve(3 * schedule.reads[k].size());
     for (const Schedule::Run& run : schedule.reads[k]) {
       const Id id = run.source < outputs
                         ? values[static_cast<size_t>(cut.split.outputs[static_cast<size_t>(run.source)])]

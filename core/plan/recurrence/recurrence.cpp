@@ -17,18 +17,6 @@ constexpr size_t kMost = 4096;
 
 // ---- Schedules ----
 
-void append(std::vector<Schedule::Run>& runs, const Schedule::Run& run) {
-  if (!runs.empty()) {
-    Schedule::Run& last = runs.back();
-    if (last.to + last.count == run.to && last.source == run.source &&
-        (run.source == Schedule::kNothing || last.from + last.count == run.from)) {
-      last.count += run.count;
-      return;
-    }
-  }
-  runs.push_back(run);
-}
-
 int64_t Schedule::most_rows() const {
   int64_t most = 0;
   for (const Level& level : levels) most = std::max(most, level.end - level.begin);

@@ -35,8 +35,18 @@ struct Schedule {
   explicit Schedule(std::span<const int64_t> words, bool with_reads = true);
   Schedule() = default;
 };
-void append(std::vector<Schedule::Run>& runs,
-            const Schedule::Run& run);  // joined with the last if it goes on
+// Joined with the last if it goes on.
+inline void append(std::vector<Schedule::Run>& runs, const Schedule::Run& run) {
+  if (!runs.empty()) {
+    Schedule::Run& last = runs.back();
+    if (last.to + last.count == run.to && last.source == run.source &&
+        (run.source == Schedule::kNothing || last.from + last.count == run.from)) {
+      last.count += run.count;
+      return;
+    }
+  }
+  runs.push_back(run);
+}
 
 // Inputs of a call: values with one row for each row of the recurrence, values that all rows share, sources
 // of rows. Its result is flat: the outputs one after another, [rows, ..] each or a sum over all rows.
