@@ -122,7 +122,10 @@ void release_history(Tape& tape, const Pending& now) {
     if (k >= kFar) now.nodes[k - kFar]->prefetch();
     if (k >= kNear) {
       const Node* soon = now.nodes[k - kNear];
-      for (uint32_t j = 0; j < soon->inputs; ++j) __builtin_prefetch(soon->in[j], 1);
+      for (uint32_t j = 0; j < soon->inputs; ++j) {
+        __builtin_prefetch(soon->in[j], 1);
+        __builtin_prefetch(&soon->in[j]->columns, 1);
+      }
     }
     Node* n = now.nodes[k];
     if (!now.stays[k]) {
