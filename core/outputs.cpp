@@ -3,6 +3,8 @@
 // of the call's result.
 //
 // A column that a call knows has a handle of the call's own as long as handles name the output.
+#include <algorithm>
+
 #include "core/plan/plan.h"
 #include "core/structural.h"
 #include "core/tape.h"
@@ -66,10 +68,12 @@ Node* Tape::column(Node* call, size_t k) {
   const KeepGradMode mode(*this);
   grad_enabled = true;  // the call knows whether it has a gradient
   connect(node, {&call, 1});
-  if (aside()) {  // it belongs to the step
-    pending_.move_up(node, asides_.front());
-    for (size_t& from : asides_) ++from;
-  }
+  // It belongs where the call does: before what was recorded aside since then.
+  const auto since = std::ranges::find_if(
+      asides_, [&](size_t from) { return !pending_.has(call) || pending_.position(call) < from; });
+  if (since == asides_.end()) return node;
+  pending_.move_up(node, *since);
+  std::for_each(since, asides_.end(), [](size_t& from) { ++from; });
   return node;
 }
 

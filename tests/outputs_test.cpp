@@ -145,6 +145,19 @@ TEST_CASE("outputs: an input of a function that is recorded, and what it capture
   });
 }
 
+TEST_CASE("outputs: a gradient through calls, asked for inside a function that is recorded") {
+  Example e;
+  e.same([&](const auto& f) {
+    const Tensors outer = chain(f, e.x, 2);
+    const Once inner = once([&](const Tensors& in) -> Tensors {
+      const Tensors g = grad({sum(outer[0] * outer[1] * outer[1])}, {e.x, outer[0]});
+      return {in[0] * g[0] + g[1], in[0] - outer[1]};
+    });
+    const Tensors a = inner({e.x}), b = inner({outer[1]});
+    return a[0] * b[1] + b[0];
+  });
+}
+
 TEST_CASE("outputs: a gradient is asked for with respect to one") {
   Example e;
   // Before and after others have read it, by calls that were recorded before it was asked for.
