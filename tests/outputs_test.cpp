@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <random>
 
 #include "core/once.h"
 #include "core/tape.h"
@@ -198,6 +199,53 @@ TEST_CASE("outputs: recorded under NoGrad, or asked for under it") {
     CHECK(a[0].requires_grad());
     return a[0] * b[0] + f({a[1], b[1]})[1];
   });
+}
+
+TEST_CASE("outputs: random programs of calls, ops, copies, handles let go, values looked at") {
+  Example e;
+  const Once::Function three = [&](const Tensors& in) -> Tensors {
+    const Tensor a = matmul(in[0], e.w) * 0.5;
+    return {a + in[0], tanh(a), in[0] * 0.3};
+  };
+  const Once three_once = once(three);
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    e.same([&](const auto& f) {
+      std::mt19937_64 random(seed);
+      const bool direct = &f == &e.direct;
+      std::vector<Tensor> pool{e.x, e.x * 0.5};
+      const auto any = [&]() -> Tensor& { return pool[random() % pool.size()]; };
+      for (int step = 0; step < 30; ++step) {
+        switch (random() % 8) {
+          case 0:
+          case 1:
+          case 2: {
+            const Tensors out = f({any(), any()});
+            pool.push_back(tanh(out[0] * 0.1));
+            pool.push_back(out[random() % 2]);
+            break;
+          }
+          case 3: {
+            const Tensor& in = any();
+            const Tensors out = direct ? three({in}) : three_once({in});
+            pool.push_back(out[random() % 3]);
+            break;
+          }
+          case 4: pool.push_back(tanh(any() + any())); break;
+          case 5: pool.push_back(any()); break;
+          case 6:
+            if (pool.size() > 4)
+              pool.erase(pool.begin() + static_cast<std::ptrdiff_t>(random() % pool.size()));
+            break;
+          default:
+            if (random() % 4 == 0) CHECK(std::isfinite(sum(any()).item()));
+        }
+        if (pool.size() > 6) pool.erase(pool.begin(), pool.begin() + 2);
+      }
+      Tensor y = tanh(pool[0]);
+      for (const Tensor& x : pool) y = y + tanh(x);
+      return y;
+    });
+  }
 }
 
 TEST_CASE("outputs: a call that fails takes its outputs with it") {
