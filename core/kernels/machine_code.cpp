@@ -87,7 +87,8 @@ class Loops {
 }  // namespace
 
 LaneLoop machine_code(const LaneCode& code) {
-  static const bool possible = (hwy::SupportedTargets() & HWY_AVX3) != 0;
+  // Where the loops were compiled for AVX-512, too: the bits are theirs.
+  static const bool possible = (hwy::SupportedTargets() & HWY_TARGETS & HWY_AVX3) != 0;
   if (!possible || !enabled()) return nullptr;
   for (const LaneCode::Step& step : code.steps) {
     if (!has_instructions(step.code)) return nullptr;
