@@ -12,17 +12,9 @@ namespace reel {
 namespace {
 
 template <class T>
-void add_run(T* to, const T* from, int64_t n) {
-  if constexpr (std::is_same_v<T, float>) {
-    simd::add_to(to, from, static_cast<size_t>(n));
-  } else {
-    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
-  }
-}
-
-template <class T>
 void put_run(T* to, const T* from, int64_t step, int64_t n, bool add) {
-  if (step == 1) return add ? add_run(to, from, n) : static_cast<void>(std::copy_n(from, n, to));
+  if (step == 1)
+    return add ? simd::add_to(to, from, static_cast<size_t>(n)) : static_cast<void>(std::copy_n(from, n, to));
   for (int64_t i = 0; i < n; ++i) to[i] = add ? to[i] + from[i * step] : from[i * step];
 }
 
@@ -64,7 +56,8 @@ void add_whole_rows(const Array& part, const int64_t* ids, int64_t count, const 
         const T* soon = whole.as<T>() + ids[j + kSoon] * columns;
         for (int64_t k = begin; k < end; k += kLine) __builtin_prefetch(soon + k, 1);
       }
-      add_run(whole.as<T>() + ids[j] * columns + begin, part.as<T>() + j * columns + begin, end - begin);
+      simd::add_to(whole.as<T>() + ids[j] * columns + begin, part.as<T>() + j * columns + begin,
+                   static_cast<size_t>(end - begin));
     }
   });
 }

@@ -59,7 +59,7 @@ void Signature::fail_at(const std::string& sentence) const {
 std::string_view Exec::name() const { return op.name; }
 
 Tensor Vjp::x(size_t k) const {
-  const size_t output = node_.op->body ? output_read(node_.attrs.i, k) : 0;
+  const size_t output = output_read(node_, k);
   return output > 0 ? Tensor({node_.in[k], output - 1}) : Tensor(node_.in[k]);
 }
 Tensor Vjp::y() const { return Tensor(const_cast<Node*>(&node_)); }  // handles count themselves in

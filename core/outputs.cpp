@@ -106,7 +106,7 @@ void Tape::read_by_name(Node* column) {
     for (Node* reader : list->from(0)) {
       if (!reader || !reader->op->body) continue;
       for (uint32_t p = 0; p < reader->inputs; ++p) {
-        if (reader->in[p] != call || output_read(reader->attrs.i, p) != k + 1) continue;
+        if (reader->in[p] != call || output_read(*reader, p) != k + 1) continue;
         reader->in[p] = column;
         set_output_read(reader->attrs.i, p, 0);
         add_reader(column);

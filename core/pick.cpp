@@ -33,15 +33,6 @@ void pick(const Exec& e) {
   });
 }
 
-template <class T>
-void add_to(T* to, const T* from, int64_t n) {
-  if constexpr (std::is_same_v<T, float>) {
-    simd::add_to(to, from, static_cast<size_t>(n));
-  } else {
-    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
-  }
-}
-
 // `list` of the gradient: row of dy, row of y, rows.
 template <class T>
 void put_back(const Exec& e) {
@@ -54,7 +45,7 @@ void put_back(const Exec& e) {
       const int64_t begin = std::max(row, first), end = std::min(row + e.list[k + 2], last);
       if (begin >= end) continue;
       const T* from = e.in[0].as<T>() + (e.list[k] + begin - row) * size;
-      add_to(out + begin * size, from, (end - begin) * size);
+      simd::add_to(out + begin * size, from, static_cast<size_t>((end - begin) * size));
     }
   });
 }

@@ -237,6 +237,7 @@ inline constexpr size_t kMostReads = 63;  // inputs that can read an output
 inline size_t output_read(const std::array<int64_t, 3>& i, size_t p) {
   return p < kMostReads ? static_cast<size_t>(i[p % 3] >> p / 3 * 3 & 7) : 0;
 }
+inline size_t output_read(const Node& n, size_t p) { return n.op->body ? output_read(n.attrs.i, p) : 0; }
 inline void set_output_read(std::array<int64_t, 3>& i, size_t p, size_t output) {
   int64_t& word = i[p % 3];
   word = (word & ~(int64_t{7} << p / 3 * 3)) | static_cast<int64_t>(output) << p / 3 * 3;

@@ -9,14 +9,17 @@ float sum(const float* a, size_t n);
 float dot(const float* a, const float* b, size_t n);
 float max(const float* a, size_t n);                // -inf for n = 0; NaN where one is
 void add_to(float* out, const float* a, size_t n);  // out += a
+inline void add_to(double* out, const double* a, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] += a[i];
+}
 // out[j] += sum over i of a[i * step + j], one row after another.
 void add_rows(float* out, const float* a, ptrdiff_t step, size_t rows, size_t n);
 // out[j] += sum over i of a[i * step] b[i, j], b's rows `row` apart: a row times a matrix.
 void row_times_matrix(float* out, const float* a, ptrdiff_t step, size_t k, const float* b, ptrdiff_t row,
                       size_t n);
-// out[j] += sum over i of a[i] b[j, i]: a row times a transposed matrix.
 // out[j, i] = in[i, j] for in[rows, columns]; rows of both lie so far apart.
 void transpose(float* out, ptrdiff_t out_row, const float* in, ptrdiff_t in_row, size_t rows, size_t columns);
+// out[j] += sum over i of a[i] b[j, i]: a row times a transposed matrix.
 void row_times_transposed(float* out, const float* a, size_t k, const float* b, ptrdiff_t row, size_t n);
 // out = exp(a - shift), and its sum
 float exp_shifted(const float* a, float shift, float* out, size_t n);

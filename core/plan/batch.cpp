@@ -81,7 +81,7 @@ Id Batching::whole(Id id) {
 
 Id Batching::whole(const GraphNode& n, size_t p) {
   const Id id = graph_.in(n)[p];
-  if (output_read(n.i, p) == 0) return whole(id);
+  if (output_read(n, p) == 0) return whole(id);
   const Spot s = rows_read(n, p);
   return s.whole ? s.id : rows_at(s, graph_.shape(id)[0]);
 }

@@ -26,7 +26,7 @@ Id Graph::add(const GraphNode& like, std::span<const Id> in, std::span<const int
 
 const Shape& shape_read(const Graph& graph, const GraphNode& call, size_t p) {
   const Id id = graph.in(call)[p];
-  const size_t output = call.op->body ? output_read(call.i, p) : 0;
+  const size_t output = output_read(call, p);
   if (output == 0) return graph.shape(id);
   const Body& made_by = *graph.node(id).op->body;
   return made_by.graph.shape(made_by.outputs[output - 1]);

@@ -126,6 +126,7 @@ void rewrite(Body& body, const std::function<std::optional<Graph>(const Body&)>&
 // where it is not to be made.
 const Op* template_op(Body& body, bool make = true);
 void stack(Body& body);  // its products of one value with several weights become one
+inline size_t output_read(const GraphNode& n, size_t p) { return n.op->body ? reel::output_read(n.i, p) : 0; }
 // The shape of what a template's call reads as input p: an output of another call, or all of the input.
 const Shape& shape_read(const Graph& graph, const GraphNode& call, size_t p);
 // Whether this is a call of a template whose outputs are slices of it, not the call itself.

@@ -11,8 +11,7 @@ void Batching::sort_by_rows(std::span<uint32_t> members, const GraphNode& first)
     if (!graph_.is_node(graph_.in(first)[p]) || shared(first, graph_.in(first), p)) continue;
     const auto at = [&](uint32_t k) {
       const GraphNode& n = graph_.nodes[k];
-      const bool output = n.op->body && output_read(n.i, p) > 0;
-      return output ? rows_read(n, p) : spot_[static_cast<size_t>(graph_.in(n)[p])];
+      return output_read(n, p) > 0 ? rows_read(n, p) : spot_[static_cast<size_t>(graph_.in(n)[p])];
     };
     const Id source = at(members[0]).id;
     if (std::any_of(members.begin(), members.end(), [&](uint32_t k) { return at(k).id != source; })) continue;
@@ -45,7 +44,7 @@ Batching::Spot Batching::rows_behind(Id id) const {
 
 Batching::Spot Batching::rows_read(const GraphNode& n, size_t p) const {
   const Id id = graph_.in(n)[p];
-  const size_t output = n.op->body ? output_read(n.i, p) : 0;
+  const size_t output = output_read(n, p);
   return output > 0 ? output_spot(id, output - 1) : rows_behind(id);
 }
 
@@ -57,7 +56,7 @@ Id Batching::rows_of(std::span<const uint32_t> members, uint32_t p) {
     const GraphNode& n = graph_.nodes[k];
     const Spot s = rows_read(n, p);
     const int64_t rows = graph_.shape(graph_.in(n)[p])[0];
-    outputs = outputs || (n.op->body && output_read(n.i, p) > 0);
+    outputs = outputs || output_read(n, p) > 0;
     total += rows;
     add_run(s, rows);
   }

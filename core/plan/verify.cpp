@@ -53,8 +53,8 @@ std::vector<size_t> needed_by(const Graph& graph, Id last) {
 std::vector<Value> columns_read(const Node& node, std::vector<const Value*>& in) {
   std::vector<Value> columns;
   columns.reserve(in.size());
-  for (size_t p = 0; node.op->body && p < in.size(); ++p) {
-    const size_t output = output_read(node.attrs.i, p);
+  for (size_t p = 0; p < in.size(); ++p) {
+    const size_t output = output_read(node, p);
     if (output == 0) continue;
     columns.push_back(*in[p]);
     columns.back().offset += node.in[p]->output_begin(output - 1) * columns.back().strides[1];

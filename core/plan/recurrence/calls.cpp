@@ -34,7 +34,7 @@ Calls::Calls(const Graph& graph, std::span<const uint32_t> nodes)
     for (size_t p = 0; p < arguments; ++p) {
       const Id id = graph.in(call)[p];
       if (!graph.is_node(id)) continue;
-      size_t output = output_read(call.i, p);
+      size_t output = output_read(call, p);
       const bool column = output == 0 && body.outputs.size() > 1 && graph.node(id).op == &slice_op;
       const Id base = column ? graph.in(graph.node(id))[0] : id;
       if (!graph.is_node(base)) continue;

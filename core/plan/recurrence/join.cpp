@@ -143,8 +143,7 @@ Batching::Given Batching::given_rows(const Calls& calls, uint32_t p) {
   const GraphNode& first = graph_.nodes[takers[0]];
   const auto as_first = [&](uint32_t k) {
     const GraphNode& n = graph_.nodes[k];
-    return canon(graph_.in(n)[p]) == canon(graph_.in(first)[p]) &&
-           output_read(n.i, p) == output_read(first.i, p);
+    return canon(graph_.in(n)[p]) == canon(graph_.in(first)[p]) && output_read(n, p) == output_read(first, p);
   };
   if (std::all_of(takers.begin(), takers.end(), as_first))
     return {whole(first, p), std::vector<int64_t>(takers.size(), 0)};
@@ -194,7 +193,7 @@ void Batching::in_levels(const Calls& calls) {
       const GraphNode& call = graph_.nodes[calls.members[k]];
       for (size_t p = 0; p < calls.arguments; ++p) {
         const Id id = graph_.in(call)[p];
-        if (calls.from(k)[p].call >= 0 && has_columns(call) && output_read(call.i, p) == 0)
+        if (calls.from(k)[p].call >= 0 && has_columns(call) && output_read(call, p) == 0)
           spot_[static_cast<size_t>(id)] = column_of(graph_.node(id));
       }
     }
