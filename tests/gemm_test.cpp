@@ -3,11 +3,13 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <vector>
 
 #include "core/kernels/dnnl.h"
+#include "core/kernels/panel_gemm.h"
 #include "core/kernels/simd.h"
 #include "core/kernels/small_gemm.h"
 #include "core/tensor.h"
@@ -163,13 +165,37 @@ TEST_CASE("products in blocks of our own: as plain loops, for all numbers of row
   CHECK(choose(4, 600, 150, true) == Routine::sgemm);  // turning B round would cost more than the product
 }
 
-TEST_CASE("both of oneDNN's routines, whatever the choice between them") {
+TEST_CASE("panels and oneDNN's routine, whatever the choice between them") {
   std::vector<Case> some;
   for (const Case& c : kCases) {
     if (c.m > 0 && c.n > 0 && c.k > 0) some.push_back(c);
   }
   check_all<float>([](auto... x) { dnnl_wall::sgemm(x...); }, some);
-  check_all<float>([](auto... x) { dnnl_wall::matmul(x...); }, some);
+  some.push_back({30, 70, 1600});  // three blocks of the inner dimension, on the last one columns are left
+  some.push_back({40, 300, 20});   // enough columns for two threads to have panels of their own
+  for (int threads : {1, 2}) {
+    set_num_threads(threads);
+    check_all<float>([](auto... x) { panel_gemm(x...); }, some);
+  }
+  set_num_threads(0);
+  CHECK(choose(70, 100, 500, true) == Routine::panels);
+}
+
+TEST_CASE("panels: the same bits on one thread and on two") {
+  std::mt19937 random(11);
+  for (const Case& c : {Case{600, 450, 150}, Case{700, 100, 80}, Case{40, 600, 900}}) {
+    Room<float> a(c.m, c.k, false, 0, random), b(c.k, c.n, true, 0, random), out(c.m, c.n, false, 0, random);
+    Room<float> other = out;
+    const auto run = [&](int threads, Room<float>& to) {
+      set_num_threads(threads);
+      gemm(c.m, c.n, c.k, Matrix<const float>{a.memory.data(), a.matrix.row, 1},
+           Matrix<const float>{b.memory.data(), 1, b.matrix.col}, Matrix<float>{to.memory.data(), c.n, 1}, 1);
+    };
+    run(1, out);
+    run(2, other);
+    CHECK(out.memory == other.memory);
+  }
+  set_num_threads(0);
 }
 
 TEST_CASE("a factor of zero hides no NaN, and the values left of a product never matter") {
@@ -185,18 +211,24 @@ TEST_CASE("a factor of zero hides no NaN, and the values left of a product never
 }
 
 TEST_CASE("ready primitives are found again and their number is bounded") {
-  std::mt19937 random(3);
-  const auto product = [](auto... x) { dnnl_wall::matmul(x...); };
-  check<float>({30, 31, 40}, false, true, 0, 0, random, product);
+  if (!dnnl_wall::has_bf16()) return;
+  const auto product = [](int64_t m, int64_t n, int64_t k) {
+    constexpr Bf16 kOne{0x3f80};
+    const std::vector<Bf16> a(static_cast<size_t>(m * k), kOne), b(static_cast<size_t>(k * n), kOne);
+    std::vector<float> c(static_cast<size_t>(m * n));
+    dnnl_wall::matmul(m, n, k, {a.data(), k, 1}, {b.data(), 1, k}, {c.data(), n, 1});
+    CHECK(std::all_of(c.begin(), c.end(), [&](float x) { return x == static_cast<float>(k); }));
+  };
+  product(30, 31, 40);
   const auto before = dnnl_wall::cache_stats();
-  check<float>({30, 31, 40}, false, true, 0, 0, random, product);
+  product(30, 31, 40);
   CHECK(dnnl_wall::cache_stats().hits == before.hits + 1);
-  check<float>({30, 31, 40}, false, true, 0, 1, random, product);  // adding is another primitive
+  product(30, 31, 41);
   CHECK(dnnl_wall::cache_stats().misses == before.misses + 1);
-  for (int64_t n = 1; n < 700; ++n) check<float>({2, n, 3}, false, true, 0, 0, random, product);
+  for (int64_t n = 1; n < 700; ++n) product(2, n, 3);
   CHECK(dnnl_wall::cache_stats().held <= dnnl_wall::kPrimitives);
-  check<float>({2, 699, 3}, false, true, 0, 0, random, product);
-  check<float>({2, 1, 3}, false, true, 0, 0, random, product);  // dropped and made anew
+  product(2, 699, 3);
+  product(2, 1, 3);  // dropped and made anew
 }
 
 TEST_CASE("the same product gives the same bits every time") {

@@ -21,7 +21,7 @@ namespace {
 
 using dnnl::memory;
 
-enum Flags : int64_t { kTransposedA = 1, kTransposedB = 2, kAdd = 4, kPacked = 8, kBf16 = 16, kReorder = 32 };
+enum Flags : int64_t { kTransposedA = 1, kTransposedB = 2, kPacked = 4, kReorder = 8 };
 
 int64_t when(bool holds, Flags flag) { return holds ? int64_t{flag} : 0; }
 
@@ -60,30 +60,22 @@ dnnl::primitive_attr user_scratch() {
   return attr;
 }
 
-dnnl::matmul::primitive_desc describe(const memory::desc& a, const memory::desc& b, const memory::desc& c,
-                                      bool add) {
-  dnnl::primitive_attr attr = user_scratch();
-  if (add) {
-    dnnl::post_ops ops;
-    ops.append_sum(1.0f);
-    attr.set_post_ops(ops);
-  }
+dnnl::matmul::primitive_desc describe(const memory::desc& a, const memory::desc& b, const memory::desc& c) {
 #if DNNL_VERSION_MAJOR >= 3
-  return {engine(), a, b, c, attr};
+  return {engine(), a, b, c, user_scratch()};
 #else
-  return {dnnl::matmul::desc(a, b, c), attr, engine()};
+  return {dnnl::matmul::desc(a, b, c), user_scratch(), engine()};
 #endif
 }
 
-memory::data_type type_of(bool bf16) { return bf16 ? memory::data_type::bf16 : memory::data_type::f32; }
+constexpr auto kBf16 = memory::data_type::bf16;
 
 // What oneDNN would choose for a right side in bf16, asked with a number of rows as a recurrent step has
 // them. 2.6.3 gives the same answer for any number.
 memory::desc packed_desc(int64_t k, int64_t n) {
-  constexpr auto type = memory::data_type::bf16;
   const LibraryOnOneThread limit;
-  return describe(strided(32, k, type, false, k), memory::desc({k, n}, type, memory::format_tag::any),
-                  strided(32, n, memory::data_type::f32, false, n), false)
+  return describe(strided(32, k, kBf16, false, k), memory::desc({k, n}, kBf16, memory::format_tag::any),
+                  strided(32, n, memory::data_type::f32, false, n))
       .weights_desc();
 }
 
@@ -112,7 +104,6 @@ thread_local Scratch scratch;
 class Ready {
  public:
   explicit Ready(const Key& key) {
-    const bool bf16 = key.has(kBf16);
     if (key.has(kReorder)) {
       const dnnl::reorder::primitive_desc description(
           engine(), strided(key.k, key.n, memory::data_type::f32, key.has(kTransposedB), key.ldb), engine(),
@@ -124,10 +115,10 @@ class Ready {
       return;
     }
     const auto description =
-        describe(strided(key.m, key.k, type_of(bf16), key.has(kTransposedA), key.lda),
+        describe(strided(key.m, key.k, kBf16, key.has(kTransposedA), key.lda),
                  key.has(kPacked) ? packed_desc(key.k, key.n)
-                                  : strided(key.k, key.n, type_of(bf16), key.has(kTransposedB), key.ldb),
-                 strided(key.m, key.n, memory::data_type::f32, false, key.ldc), key.has(kAdd));
+                                  : strided(key.k, key.n, kBf16, key.has(kTransposedB), key.ldb),
+                 strided(key.m, key.n, memory::data_type::f32, false, key.ldc));
     primitive_ = dnnl::matmul(description);
     give(DNNL_ARG_SRC, description.src_desc());
     give(DNNL_ARG_WEIGHTS, description.weights_desc());
@@ -211,9 +202,9 @@ void run(const Key& key, std::initializer_list<const void*> addresses) {
   try {
     cache.find(key).run(addresses);
   } catch (const dnnl::error& e) {
-    fail("oneDNN {} failed in a {} {} {} (leading dimensions {}, {}, {}; flags {}): {}", version(),
-         key.has(kBf16) ? "bf16" : "f32", key.has(kReorder) ? "reorder" : "matmul",
-         shapes(key.m, key.n, key.k), key.lda, key.ldb, key.ldc, key.flags, e.what());
+    fail("oneDNN {} failed in a bf16 {} {} (leading dimensions {}, {}, {}; flags {}): {}", version(),
+         key.has(kReorder) ? "reorder" : "matmul", shapes(key.m, key.n, key.k), key.lda, key.ldb, key.ldc,
+         key.flags, e.what());
   }
 }
 
@@ -270,26 +261,15 @@ void sgemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const 
   }
 }
 
-void matmul(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
-            float beta) {
-  Key key = plain(m, n, k, a, b, c);
-  if (beta != 0) key.flags |= kAdd;
-  for_rows(key, [&](int64_t i, const Key& rows) {
-    run(rows, {a.from(i, 0).data, b.data, c.from(i, 0).data});
-  });
-}
-
 void matmul(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, Matrix<const Bf16> b, Matrix<float> c) {
-  Key key = plain(m, n, k, a, b, c);
-  key.flags |= kBf16;
+  const Key key = plain(m, n, k, a, b, c);
   for_rows(key, [&](int64_t i, const Key& rows) {
     run(rows, {a.from(i, 0).data, b.data, c.from(i, 0).data});
   });
 }
 
 void matmul_packed(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, const void* b, Matrix<float> c) {
-  const Key key{
-      m, n, k, leading(a, m, k), 0, std::max(c.row, n), when(a.col != 1, kTransposedA) | kPacked | kBf16};
+  const Key key{m, n, k, leading(a, m, k), 0, std::max(c.row, n), when(a.col != 1, kTransposedA) | kPacked};
   for_rows(key, [&](int64_t i, const Key& rows) { run(rows, {a.from(i, 0).data, b, c.from(i, 0).data}); });
 }
 
@@ -331,7 +311,7 @@ PackedLayout packed_layout(int64_t k, int64_t n) {
 }
 
 void reorder(int64_t k, int64_t n, Matrix<const float> from, void* packed) {
-  run({0, n, k, 0, leading(from, k, n), 0, kReorder | when(from.col != 1, kTransposedB) | kBf16},
+  run({0, n, k, 0, leading(from, k, n), 0, kReorder | when(from.col != 1, kTransposedB)},
       {from.data, packed});
 }
 
@@ -339,10 +319,9 @@ bool has_bf16() {
   static const bool fast = [] {
     const LibraryOnOneThread limit;
     try {
-      const auto bf16 = memory::data_type::bf16;
       const std::string name =
-          describe(strided(64, 64, bf16, false, 64), memory::desc({64, 64}, bf16, memory::format_tag::any),
-                   strided(64, 64, memory::data_type::f32, false, 64), false)
+          describe(strided(64, 64, kBf16, false, 64), memory::desc({64, 64}, kBf16, memory::format_tag::any),
+                   strided(64, 64, memory::data_type::f32, false, 64))
               .impl_info_str();
       return name.find("bf16") != std::string::npos || name.find("amx") != std::string::npos;
     } catch (const dnnl::error&) {

@@ -14,10 +14,8 @@ namespace reel::dnnl_wall {
 void sgemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
            float beta);
 
-// The matmul primitive. Ready ones are kept, at most kPrimitives of them a thread.
+// The matmul primitive, in bf16. Ready ones are kept, at most kPrimitives of them a thread.
 inline constexpr size_t kPrimitives = 512;
-void matmul(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
-            float beta);
 void matmul(int64_t m, int64_t n, int64_t k, Matrix<const Bf16> a, Matrix<const Bf16> b, Matrix<float> c);
 
 // How the matmul primitive likes to find its right side in bf16.

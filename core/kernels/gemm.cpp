@@ -5,6 +5,7 @@
 
 #include "core/buffer.h"
 #include "core/kernels/dnnl.h"
+#include "core/kernels/panel_gemm.h"
 #include "core/kernels/parallel.h"
 #include "core/kernels/simd.h"
 #include "core/kernels/small_gemm.h"
@@ -50,15 +51,18 @@ void gemm_turned(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<
 
 }  // namespace
 
-// Measured on two cores of Zen 5 (AVX-512) with oneDNN 2.6.3, a thread each; GFLOP/s out of 250:
-//   plain B       sgemm 200-235 at 8 and 16 rows where the primitive reaches 100-195; equal from 64 rows on
-//   transposed B  sgemm 65-125 at 16 rows, the primitive 150-165; equal from 640 rows on
+// Measured, GFLOP/s of a thread:
+//   plain B       sgemm 100-112 of 113 (Zen 4), as panels or up to 5 % faster
+//   transposed B  panels 100-113 with 200 rows and more, sgemm 89-113, oneDNN's primitive 81-111; with 16 to
+//   32
+//                 rows 45-86, 21-66 and 30-80. The primitive is made for one number of rows besides: with a
+//                 number that was never seen it took 0.3 ms longer, three times the 0.15 of 64 x 450 x 150.
 //   one row       either is as fast as memory, or slower than a loop
-//   small         our blocks 205-240 where sgemm reaches 160-200, and the primitive 80 (25 x 65 x 100)
+//   small         our blocks 205-240 of 250 (Zen 5) where sgemm reaches 160-200
 Routine choose(int64_t m, int64_t n, int64_t k, bool transposed_b) {
   if (k == 0 || m == 1 || m * n * k <= kTiny) return Routine::loops;
   if (m * n * k <= kSmall && (m >= 16 || !transposed_b)) return Routine::small;
-  return transposed_b && m > 8 ? Routine::matmul : Routine::sgemm;
+  return transposed_b && m > 8 ? Routine::panels : Routine::sgemm;
 }
 
 void in_pieces(int64_t m, int64_t n, int64_t k, int64_t least_rows, bool columns_too,
@@ -86,6 +90,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const f
           float beta) {
   if (m == 0 || n == 0) return;
   const Routine routine = choose(m, n, k, b.col != 1);
+  if (routine == Routine::panels) return panel_gemm(m, n, k, a, b, c, beta);
   in_pieces(m, n, k, 16, true, [&](int64_t i, int64_t rows, int64_t j, int64_t columns) {
     const Matrix<const float> part_a = a.from(i, 0), part_b = b.from(0, j);
     const Matrix<float> part = c.from(i, j);
@@ -101,7 +106,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<const f
       case Routine::sgemm:
         if (better_turned(m, n, a, b, beta)) return gemm_turned(rows, columns, k, part_a, part_b, part);
         return dnnl_wall::sgemm(rows, columns, k, part_a, part_b, part, beta);
-      case Routine::matmul: return dnnl_wall::matmul(rows, columns, k, part_a, part_b, part, beta);
+      case Routine::panels: break;  // cuts by itself
     }
   });
 }

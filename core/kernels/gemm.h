@@ -30,8 +30,8 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<const double> a, Matrix<const 
 enum class Routine {
   loops,   // ours: one row, or tiny
   small,   // ours: blocks of the result in registers
+  panels,  // ours: the same, with panels of B packed on the way (panel_gemm.h)
   sgemm,   // oneDNN's BLAS-like routine
-  matmul,  // oneDNN's primitive
 };
 Routine choose(int64_t m, int64_t n, int64_t k, bool transposed_b);
 

@@ -5,15 +5,14 @@
 #include "core/error.h"
 #include "core/kernels/bf16.h"
 #include "core/kernels/one_row.h"
+#include "core/kernels/panel_gemm.h"
 #include "core/kernels/parallel.h"
-#include "core/kernels/simd.h"
 #include "core/kernels/small_gemm.h"
 
 namespace reel {
 
 namespace {
 
-constexpr int64_t kDeep = 768;                 // most rows that are summed up at once: more are less exact
 constexpr int64_t kOneRow = int64_t{1} << 17;  // elements that a core's cache holds beside all else
 
 // f32 is multiplied by blocks of our own, bf16 by oneDNN where it has instructions for it.
@@ -25,22 +24,6 @@ dnnl_wall::PackedLayout layout_for(int64_t k, int64_t n, bool fast) {
   const int64_t wide = panel_columns(fast);
   const auto panel = static_cast<size_t>(k * wide) * sizeof(float);
   return {.bytes = static_cast<size_t>((n + wide - 1) / wide) * panel, .panel_bytes = panel};
-}
-
-// A panel: rows of `wide` columns of B, zeros where there is none.
-void pack_panel(int64_t k, int64_t columns, Matrix<const float> b, float* to, int64_t wide) {
-  if (columns < wide) std::fill_n(to, k * wide, 0.0f);
-  if (b.col != 1) {
-    return simd::transpose(to, wide, b.data, b.col, static_cast<size_t>(columns), static_cast<size_t>(k));
-  }
-  constexpr int64_t kSoon = 8, kLine = 16;  // rows; floats
-  for (int64_t i = 0; i < k; ++i) {
-    const float* row = b.data + i * b.row;
-    if (i + kSoon < k) {
-      for (int64_t j = 0; j < columns; j += kLine) __builtin_prefetch(row + kSoon * b.row + j);
-    }
-    std::copy_n(row, columns, to + i * wide);
-  }
 }
 
 // A in f32, rounded to bf16: what a machine without bf16 multiplies.
