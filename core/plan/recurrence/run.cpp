@@ -262,15 +262,15 @@ std::vector<Share> shares(const Recurrence& r, const Schedule& schedule, int n) 
   const std::vector<int64_t> family = families(r, schedule);
   std::vector<int64_t> size(family.size(), 0);
   for (int64_t f : family) ++size[static_cast<size_t>(f)];
-  std::vector<int64_t> limits;  // a thread's families come before its limit
+  std::vector<int64_t> limits;  // a thread's families come before its limit: as near as can be to its share
   int64_t rows = 0;
-  for (size_t f = 0; f < size.size(); ++f) {
+  for (size_t f = 0; f < size.size() && limits.size() + 1 < static_cast<size_t>(n); ++f) {
+    const int64_t share = schedule.rows * static_cast<int64_t>(limits.size() + 1) / n;
+    if (rows > 0 && size[f] > 0 && rows + size[f] / 2 >= share) limits.push_back(static_cast<int64_t>(f));
     rows += size[f];
-    if (size[f] > 0 && rows * n >= schedule.rows * static_cast<int64_t>(limits.size() + 1))
-      limits.push_back(static_cast<int64_t>(f) + 1);
   }
+  limits.push_back(schedule.rows);
   if (limits.size() < static_cast<size_t>(n)) return {};
-  limits.back() = schedule.rows;
   std::vector<Share> shares(static_cast<size_t>(n));
   for (const auto& level : schedule.levels) {
     const auto begin = family.begin() + level.begin, end = family.begin() + level.end;
