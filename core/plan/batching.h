@@ -64,12 +64,14 @@ class Batching {
   void levels_of(const Calls& calls, const Cut& cut, const GraphNode& call, std::vector<Id>& values);
   // Elements of a flat value from `begin` on, under this shape.
   Id stretch(Id flat, int64_t begin, const Shape& shape, const GraphNode& call);
-  // What calls take for argument p that no other call makes: a value, and the first row of each.
+  // What calls take for an argument that no other call makes: a value, and the first row of each.
   struct Given {
     Id id = -1;
     std::vector<int64_t> rows;
   };
-  Given given_rows(const Calls& calls, uint32_t p);
+  // Of each of these arguments. Rows that lie in one value are read where they lie, if at least half of that
+  // value's rows are read at all; others are picked first.
+  std::vector<Given> given_rows(const Calls& calls, std::span<const Id> reads);
   // The calls in the order of the rows that their first own argument has, where these lie in one value.
   std::vector<uint32_t> as_rows_lie(const Calls& calls) const;
   // Level by level, as an unrolled recurrence.

@@ -68,12 +68,15 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
   std::vector<int64_t> output_at;  // of the body's outputs among the recurrence's
   for (Id id : cut.body.outputs)
     output_at.push_back(std::ranges::find(cut.split.outputs, id) - cut.split.outputs.begin());
-  for (Id p : cut.split.reads) {
-    const Given given = given_rows(calls, static_cast<uint32_t>(p));
+  const std::vector<Given> all_given = given_rows(calls, cut.split.reads);
+  for (size_t read = 0; read < all_given.size(); ++read) {
+    const Given& given = all_given[read];
+    const Id p = cut.split.reads[read];
     int64_t source = -1, at = 0;
     if (given.id >= 0) {
-      source = outputs + static_cast<int64_t>(in.size() - first_source);
-      in.push_back(given.id);
+      auto known = std::find(in.begin() + static_cast<std::ptrdiff_t>(first_source), in.end(), given.id);
+      if (known == in.end()) known = in.insert(known, given.id);
+      source = outputs + (known - in.begin()) - static_cast<int64_t>(first_source);
     }
     auto& runs = schedule.reads.emplace_back();
     runs.reserve(calls.order.size());
@@ -133,37 +136,59 @@ Id Batching::stretch(Id flat, int64_t begin, const Shape& shape, const GraphNode
       {&slice, 1});
 }
 
-Batching::Given Batching::given_rows(const Calls& calls, uint32_t p) {
-  std::vector<uint32_t> takers;
-  for (uint32_t k : calls.order) {
-    if (calls.from(k)[p].call < 0) takers.push_back(calls.members[k]);
-  }
-  if (takers.empty()) return {};
-  Given given;
-  const GraphNode& first = graph_.nodes[takers[0]];
-  const auto as_first = [&](uint32_t k) {
-    const GraphNode& n = graph_.nodes[k];
-    return canon(graph_.in(n)[p]) == canon(graph_.in(first)[p]) && output_read(n, p) == output_read(first, p);
+std::vector<Batching::Given> Batching::given_rows(const Calls& calls, std::span<const Id> reads) {
+  std::vector<Given> all(reads.size());
+  std::vector<std::vector<uint32_t>> takers(reads.size());
+  std::vector<std::pair<Id, int64_t>> taken;  // of values in which all rows of a read lie: how many of them
+  const auto rows_taken = [&](Id id) -> int64_t& {
+    const auto at = std::ranges::find(taken, id, [](const auto& t) { return t.first; });
+    return at != taken.end() ? at->second : taken.emplace_back(id, 0).second;
   };
-  if (std::all_of(takers.begin(), takers.end(), as_first))
-    return {whole(first, p), std::vector<int64_t>(takers.size(), 0)};
-  int64_t next = 0;
-  bool one = true;
-  for (uint32_t k : takers) {
-    const Spot s = rows_read(graph_.nodes[k], p);
-    if (given.id < 0) given.id = s.id;
-    one = one && s.id == given.id;
-    given.rows.push_back(s.row);
-    next += graph_.nodes[k].shape[0];
+  for (size_t read = 0; read < reads.size(); ++read) {
+    const auto p = static_cast<uint32_t>(reads[read]);
+    for (uint32_t k : calls.order) {
+      if (calls.from(k)[p].call < 0) takers[read].push_back(calls.members[k]);
+    }
+    if (takers[read].empty()) continue;
+    const GraphNode& first = graph_.nodes[takers[read][0]];
+    const auto as_first = [&](uint32_t k) {
+      const GraphNode& n = graph_.nodes[k];
+      return canon(graph_.in(n)[p]) == canon(graph_.in(first)[p]) &&
+             output_read(n, p) == output_read(first, p);
+    };
+    Given& given = all[read];
+    if (std::ranges::all_of(takers[read], as_first)) {
+      given = {whole(first, p), std::vector<int64_t>(takers[read].size(), 0)};
+      takers[read].clear();
+      continue;
+    }
+    int64_t count = 0;
+    bool one = true;
+    for (uint32_t k : takers[read]) {
+      const Spot s = rows_read(graph_.nodes[k], p);
+      if (given.id < 0) given.id = s.id;
+      one = one && s.id == given.id;
+      given.rows.push_back(s.row);
+      count += graph_.nodes[k].shape[0];
+    }
+    if (one) {
+      rows_taken(given.id) += count;
+    } else {
+      given = {};
+    }
   }
-  if (one && to_.shape(given.id)[0] <= 2 * next) return given;
-  given = {rows_of(takers, p), {}};
-  next = 0;
-  for (uint32_t k : takers) {
-    given.rows.push_back(next);
-    next += graph_.nodes[k].shape[0];
+  for (size_t read = 0; read < reads.size(); ++read) {
+    Given& given = all[read];
+    if (takers[read].empty() || (given.id >= 0 && to_.shape(given.id)[0] <= 2 * rows_taken(given.id)))
+      continue;
+    given = {rows_of(takers[read], static_cast<uint32_t>(reads[read])), {}};
+    int64_t next = 0;
+    for (uint32_t k : takers[read]) {
+      given.rows.push_back(next);
+      next += graph_.nodes[k].shape[0];
+    }
   }
-  return given;
+  return all;
 }
 
 std::vector<uint32_t> Batching::as_rows_lie(const Calls& calls) const {
