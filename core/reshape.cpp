@@ -1,4 +1,4 @@
-// reshape: the same elements, row by row, under another shape.
+// reshape: the same elements, row by row, under another shape; stretch: some of them.
 #include "core/structural.h"
 
 namespace reel {
@@ -49,6 +49,64 @@ const Register reshape_registered(reshape_op);
 
 Tensor reshaped(const Tensor& x, const Shape& shape) {
   return x.shape() == shape ? x : record(reshape_op, {{Arg(x)}}, {.attrs = {}, .shape = shape, .list = {}});
+}
+
+// ---- stretch: parts of a result that holds several values, one behind another ----
+
+const Op stretch_op{
+    .name = "stretch",
+    .doc = "y = x's elements from `begin` on, in their order, under another shape; x [n]",
+    .kind = Kind::view,
+    .shape =
+        [](Signature& s) {
+          const int64_t begin = s.attrs.i[0], size = checked_numel(s.shape);
+          if (s.in(0).rank() != 1 || begin < 0 || begin > s.in(0)[0] - size) {
+            s.fail("x {} from {} on, to {}: want x [n] and {} elements of it", s.in(0), begin, s.shape, size);
+          }
+        },
+    .vjp = [](Vjp& g) { g.slice(0, reshaped(g.dy, {g.dy.numel()}), 0, g.attrs().i[0]); },
+    .view =
+        [](const Array& in, const Attrs& attrs, Array& out) {
+          if (!in.contiguous()) return false;
+          out.strides = row_major(out.shape);
+          out.data += attrs.i[0] * static_cast<int64_t>(size_of(in.dtype));
+          return true;
+        },
+    .shape_is_argument = true,
+    .samples =
+        [] {
+          return std::vector<Sample>{{{{12}},
+                                      [](auto x) {
+                                        return stretch(x[0], 3, {2, 4});
+                                      }},
+                                     {{{5}}, [](auto x) { return stretch(x[0], 1, {4}); }},
+                                     {{{6}},
+                                      [](auto x) {
+                                        return stretch(x[0], 6, {3, 0});
+                                      }},
+                                     {{{4}}, [](auto x) { return stretch(x[0], 3, {}); }},
+                                     {{{3, 4}}, [](auto x) {  // of elements that do not lie together
+                                        return stretch(select(x[0], 1, 2), 1, {2, 1});
+                                      }}};
+        },
+    .bad =
+        [] {
+          return std::vector<BadSample>{{[] {
+                                           return stretch(zeros({4}), 1, {2, 2});
+                                         },
+                                         "from 1 on, to [2, 2]"},
+                                        {[] {
+                                           return stretch(zeros({4, 3}), 0, {2});
+                                         },
+                                         "want x [n]"}};
+        },
+};
+namespace {
+const Register stretch_registered(stretch_op);
+}
+
+Tensor stretch(const Tensor& x, int64_t begin, const Shape& shape) {
+  return record(stretch_op, {{Arg(x)}}, {.attrs = {.i = {begin}, .f = {}}, .shape = shape, .list = {}});
 }
 
 }  // namespace reel

@@ -19,6 +19,8 @@ Tensor sum_to(Arg x, const Shape& shape);        // sums what broadcasting to x'
 Tensor slice(Arg x, int64_t axis, int64_t begin, int64_t end);  // x[.., begin:end, ..], without a copy
 Tensor select(Arg x, int64_t axis, int64_t index);  // x[.., index, ..] without the axis; -1 is the last index
 Tensor reshaped(const Tensor& x, const Shape& shape);  // the same elements, row by row
+// As many elements of x [n] as the shape has, from `begin` on, row by row, without a copy.
+Tensor stretch(const Tensor& x, int64_t begin, const Shape& shape);
 Tensor index_select(Arg x, int64_t axis, Arg ids);     // out[.., j, ..] = x[.., ids[j], ..]
 
 // The sum of contributions to a value of this shape, zero where there are none: how the tape adds up
@@ -35,7 +37,7 @@ inline constexpr size_t kPlaceWords =
 Place place_of(std::span<const int64_t> list, size_t part);
 // What the planner makes itself, or knows by more than its kind.
 extern const Op accumulate_op, slice_op, select_op, sum_to_op, full_op, index_select_op, concat_op,
-    pick_rows_op, put_rows_op, reshape_op, alias_op;
+    pick_rows_op, put_rows_op, reshape_op, stretch_op, alias_op;
 // The loss of rows over classes, its gradient, and both in one pass over the logits: [dx, loss, column sums
 // of dx] as one row of numbers. Inputs x, targets, dy, the bias that x lacks if i[1]; column sums if i[2]. dx
 // may lie over x.

@@ -124,10 +124,9 @@ void write(const Graph& graph, const Joined& joined, Rewrite& rewrite) {
     const GraphNode& part = graph.nodes[k];
     const int64_t end = begin + part.shape.numel();
     if (end > numbers) break;
-    const Id flat = rewrite.to.add(
-        {.op = &slice_op, .i = {0, begin, end}, .origin = part.origin, .shape = {end - begin}}, {&all, 1});
     rewrite.set(graph.id_of(k),
-                rewrite.to.add({.op = &reshape_op, .origin = part.origin, .shape = part.shape}, {&flat, 1}));
+                rewrite.to.add({.op = &stretch_op, .i = {begin}, .origin = part.origin, .shape = part.shape},
+                               {&all, 1}));
     begin = end;
   }
 }

@@ -343,7 +343,7 @@ class Placing {
     for (const GraphNode& n : graph_.nodes) {
       const auto in = graph_.in(n);
       if (std::find(in.begin(), in.end(), result) == in.end()) continue;
-      if (n.op != &slice_op) return false;
+      if (n.op != &stretch_op) return false;
       const Id part = static_cast<Id>(graph_.leaves.size()) + static_cast<Id>(&n - graph_.nodes.data());
       const int64_t from = value(part).offset, to = from + bytes(part);
       inside += from < end && to > begin;

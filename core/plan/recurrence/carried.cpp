@@ -27,7 +27,8 @@ void find_carried(Graph& graph) {
     for (size_t k = 0; k < std::min(kBits, r.body.outputs.size()); ++k) {
       const int64_t begin = r.offset(k, rows), end = begin + r.shape(k, rows).numel();
       const bool read = std::ranges::any_of(readers, [&](const GraphNode* reader) {
-        return reader->op != &slice_op || (reader->i[1] < end && reader->i[2] > begin);
+        return reader->op != &stretch_op ||
+               (reader->i[0] < end && reader->i[0] + reader->shape.numel() > begin);
       });
       if (!read && !r.total(k)) carried |= int64_t{1} << k;
     }

@@ -50,9 +50,7 @@ class Backward {
 
  private:
   Tensor part(size_t output) {
-    const Shape shape = r_.shape(output, schedule_.rows);
-    const int64_t begin = r_.offset(output, schedule_.rows);
-    return reshaped(slice(g_.y(), 0, begin, begin + shape.numel()), shape);
+    return stretch(g_.y(), r_.offset(output, schedule_.rows), r_.shape(output, schedule_.rows));
   }
 
   // The cotangents of the outputs, which come as slices of the flat result's.
@@ -63,7 +61,7 @@ class Backward {
       const Shape shape = r_.shape(j, schedule_.rows);
       const int64_t begin = r_.offset(j, schedule_.rows), size = shape.numel();
       if (sum->op != &accumulate_op) {
-        cotangents_[j] = reshaped(slice(g_.dy, 0, begin, begin + size), shape);
+        cotangents_[j] = stretch(g_.dy, begin, shape);
         continue;
       }
       for (uint32_t p = 0; p < sum->inputs; ++p) {
@@ -221,10 +219,8 @@ class Backward {
                                 .dtype = inner.dtype(),
                                 .list = backwards.words()});
     for (size_t j = 0; j < split.outputs.size(); ++j) {
-      const Shape shape = inner.shape(j, schedule_.rows);
-      const int64_t begin = inner.offset(j, schedule_.rows);
       values_[static_cast<size_t>(split.outputs[j])] =
-          reshaped(slice(flat, 0, begin, begin + shape.numel()), shape);
+          stretch(flat, inner.offset(j, schedule_.rows), inner.shape(j, schedule_.rows));
     }
     write(body, split, Split::Outside::after, values_, make);
   }

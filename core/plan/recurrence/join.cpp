@@ -124,16 +124,13 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
 }
 
 Id Batching::stretch(Id flat, int64_t begin, const Shape& shape, const GraphNode& call) {
-  const Id slice = to_.add({.op = &slice_op,
-                            .i = {0, begin, begin + shape.numel()},
-                            .origin = call.origin,
-                            .dtype = to_.dtype(flat),
-                            .cut = call.cut,
-                            .shape = {shape.numel()}},
-                           {&flat, 1});
-  return to_.add(
-      {.op = &reshape_op, .origin = call.origin, .dtype = to_.dtype(flat), .cut = call.cut, .shape = shape},
-      {&slice, 1});
+  return to_.add({.op = &stretch_op,
+                  .i = {begin},
+                  .origin = call.origin,
+                  .dtype = to_.dtype(flat),
+                  .cut = call.cut,
+                  .shape = shape},
+                 {&flat, 1});
 }
 
 std::vector<Batching::Given> Batching::given_rows(const Calls& calls, std::span<const Id> reads) {
