@@ -8,6 +8,7 @@
 
 #include "core/environment.h"
 #include "core/error.h"
+#include "core/kernels/parallel.h"
 
 namespace reel {
 
@@ -119,12 +120,18 @@ bool Buffer::clear_rows(size_t bytes) {
   if (!block_->stretches) block_->stretches = new std::vector<std::pair<size_t, size_t>>;
   auto& stretches = *block_->stretches;
   const bool known = !stretches.empty() && stretches[0].second >= bytes;
-  for (size_t k = 1; known && k < stretches.size(); ++k) {
-    constexpr size_t kSoon = 3;
-    const auto [begin, end] =
-        k + kSoon < stretches.size() ? stretches[k + kSoon] : std::pair<size_t, size_t>();
-    for (size_t at = begin; at < end; at += 64) __builtin_prefetch(data() + at, 1);
-    std::memset(data() + stretches[k].first, 0, stretches[k].second - stretches[k].first);
+  const auto zero = [&](int64_t first, int64_t last) {  // these, counted from the one behind the whole
+    for (auto k = static_cast<size_t>(first) + 1; k < static_cast<size_t>(last) + 1; ++k) {
+      constexpr size_t kSoon = 3;
+      const auto [begin, end] =
+          k + kSoon < stretches.size() ? stretches[k + kSoon] : std::pair<size_t, size_t>();
+      for (size_t at = begin; at < end; at += 64) __builtin_prefetch(data() + at, 1);
+      std::memset(data() + stretches[k].first, 0, stretches[k].second - stretches[k].first);
+    }
+  };
+  if (known && stretches.size() > 1) {
+    const size_t row = stretches[1].second - stretches[1].first;
+    parallel_for(static_cast<int64_t>(stretches.size() - 1), static_cast<int64_t>(row / sizeof(float)), zero);
   }
   if (!known) stretches.assign(1, {0, bytes});
   stretches.resize(1);

@@ -245,7 +245,13 @@ void select_rows(const Exec& e) {
   if (bytes == 0 || count == 0) return;
   parallel_for(outer * count, inner, [&](int64_t begin, int64_t end) {
     int64_t first = begin / count * size, j = begin % count;
+    constexpr int64_t kSoon = 4;  // rows from here and there: no processor guesses which comes next
+    constexpr size_t kLine = 64, kMost = 16 * kLine;
     for (int64_t row = begin; row < end; ++row) {
+      if (j + kSoon < count) {
+        const std::byte* soon = x.data + static_cast<size_t>(first + ids[j + kSoon]) * bytes;
+        for (size_t at = 0; at < std::min(bytes, kMost); at += kLine) __builtin_prefetch(soon + at);
+      }
       std::memcpy(e.out.data + static_cast<size_t>(row) * bytes,
                   x.data + static_cast<size_t>(first + ids[j]) * bytes, bytes);
       if (++j < count) continue;
