@@ -22,9 +22,7 @@ void NodeList::remove(Node* node) {
   ++gaps_;
 }
 
-void NodeList::tidy() {
-  constexpr size_t kManyGaps = 1024;
-  if (gaps_ < kManyGaps || gaps_ < nodes_.size() / 2) return;
+void NodeList::close_gaps() {
   size_t kept = 0;
   for (Node* node : nodes_) {
     if (!node) continue;

@@ -175,7 +175,7 @@ const Once::State::Trace* Once::State::record_call(std::span<const Tensor> in, W
   if (!known.made) return nullptr;
   next.clear();
   for (const Tensor& x : in) next.add(x, where);
-  for (const Tensor& x : known.captured) next.add(x, where);
+  for (const Tensor& x : known.captured) next.add(x.node());
   call = next.record(*known.made, known.shape, known.dtype, where);
   return &known;
 }
@@ -201,8 +201,7 @@ void TemplateCall::add(const Tensor& input, Where where) {
 }
 
 Tensor TemplateCall::record(const Op& op, const Shape& shape, DType dtype, Where where) const {
-  return Tensor(Tape::current().call(
-      op, in_, {.attrs = {.i = reads_, .f = {}}, .shape = shape, .dtype = dtype, .list = {}}, where));
+  return Tensor(Tape::current().call_as(op, in_, {.i = reads_, .f = {}}, shape, dtype, where));
 }
 
 Tensor output_of_call(const Tensor& call, size_t output) {

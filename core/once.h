@@ -40,6 +40,7 @@ class TemplateCall {
  public:
   void clear();
   void add(const Tensor& input, Where where);
+  void add(Node* node) { in_.push_back(node); }  // that was looked at before
   // The call over the inputs so far. Its shape: as many columns as all outputs have.
   Tensor record(const Op& op, const Shape& shape, DType dtype, Where where) const;
 

@@ -77,16 +77,21 @@ Node* Tape::call(const Op& op, std::span<Node* const> in, Call&& call, Where whe
   } catch (const Error& e) {
     signature.fail("{}", e.what());
   }
+  Node* node = call_as(op, in, call.attrs, signature.shape, signature.dtype, where);
+  if (!call.list.empty()) node->list = std::make_unique<std::vector<int64_t>>(std::move(call.list));
+  return node;
+}
 
+Node* Tape::call_as(const Op& op, std::span<Node* const> in, const Attrs& attrs, const Shape& shape,
+                    DType dtype, Where where) {
   Node* node = allocate();
   node->op = &op;
-  node->dtype = signature.dtype;
-  node->shape = signature.shape;
-  node->attrs = call.attrs;
+  node->dtype = dtype;
+  node->shape = shape;
+  node->attrs = attrs;
   node->where = where;
   if (op.body && op.body->outputs.size() > 1 && op.body->outputs.size() <= Node::kMostOutputs)
     node->outputs = static_cast<uint8_t>(op.body->outputs.size());
-  if (!call.list.empty()) node->list = std::make_unique<std::vector<int64_t>>(std::move(call.list));
   connect(node, in);
   return node;
 }

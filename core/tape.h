@@ -98,7 +98,10 @@ class NodeList {
   explicit NodeList(int32_t Node::*at) : at_(at) {}  // where a node keeps its position
   void add(Node* node);
   void remove(Node* node);
-  void tidy();  // closes the gaps where most is gaps
+  void tidy() {  // closes the gaps where most is gaps
+    constexpr size_t kMany = 1024;
+    if (gaps_ >= kMany && gaps_ >= nodes_.size() / 2) close_gaps();
+  }
   bool has(const Node* node) const { return node->*at_ >= 0; }
   size_t size() const { return nodes_.size(); }  // with gaps
   std::span<Node* const> from(size_t position) const { return std::span(nodes_).subspan(position); }
@@ -109,6 +112,8 @@ class NodeList {
   std::vector<Node*> take(size_t position);
 
  private:
+  void close_gaps();
+
   std::vector<Node*> nodes_;
   size_t gaps_ = 0;
   int32_t Node::*at_;
@@ -145,6 +150,9 @@ class Tape {
   Node* constant(DType dtype, const Shape& shape, Value value);
   Node* placeholder(DType dtype, const Shape& shape);  // a leaf without a value
   Node* call(const Op& op, std::span<Node* const> in, Call&& call, Where where);
+  // The same where the op has no rule for the shape, or was asked before.
+  Node* call_as(const Op& op, std::span<Node* const> in, const Attrs& attrs, const Shape& shape, DType dtype,
+                Where where);
   void make_variable(Node* node);
 
   // ---- Outputs of templates' calls (outputs.cpp) ----

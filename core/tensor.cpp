@@ -35,16 +35,10 @@ Tensor& Tensor::operator=(const Tensor& other) {
   return *this;
 }
 
-Tensor& Tensor::operator=(Tensor&& other) noexcept {
-  Tensor moved(std::move(other));  // what was held here dies now, not with `other`
-  std::swap(names_, moved.names_);
-  return *this;
-}
-
-Tensor::~Tensor() {
+void Tensor::let_go() {
   if (const auto [call, number] = output(); call) {
     Tape::release_output(call, number);
-  } else if (names_) {
+  } else {
     Tape::release(plain());
   }
 }

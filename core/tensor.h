@@ -42,8 +42,14 @@ class Tensor {
   Tensor(const Tensor& other);
   Tensor(Tensor&& other) noexcept : names_(std::exchange(other.names_, 0)) {}
   Tensor& operator=(const Tensor& other);
-  Tensor& operator=(Tensor&& other) noexcept;
-  ~Tensor();
+  Tensor& operator=(Tensor&& other) noexcept {
+    Tensor moved(std::move(other));  // what was held here dies now, not with `other`
+    std::swap(names_, moved.names_);
+    return *this;
+  }
+  ~Tensor() {
+    if (defined()) let_go();
+  }
 
   // A constant with these values, row by row. Throws where their number is not the shape's.
   static Tensor from(std::span<const float> values, Shape shape);
@@ -108,6 +114,7 @@ class Tensor {
   bool names_output() const { return (names_ & kNumber) != 0; }
   Node* plain() const { return reinterpret_cast<Node*>(names_); }
   Node* node_of_output() const;
+  void let_go();
 
   mutable uintptr_t names_ = 0;  // a node; or a call, and in the lowest bits the number of its output, from 1
 };
