@@ -21,7 +21,7 @@ Tensor select(Arg x, int64_t axis, int64_t index);  // x[.., index, ..] without 
 Tensor reshaped(const Tensor& x, const Shape& shape);  // the same elements, row by row
 // As many elements of x [n] as the shape has, from `begin` on, row by row, without a copy.
 Tensor stretch(const Tensor& x, int64_t begin, const Shape& shape);
-Tensor index_select(Arg x, int64_t axis, Arg ids);     // out[.., j, ..] = x[.., ids[j], ..]
+Tensor index_select(Arg x, int64_t axis, Arg ids);  // out[.., j, ..] = x[.., ids[j], ..]
 
 // The sum of contributions to a value of this shape, zero where there are none: how the tape adds up
 // gradients.
