@@ -1,6 +1,7 @@
 #include "core/plan/recurrence/calls.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <numeric>
 
@@ -52,6 +53,40 @@ Calls::Calls(const Graph& graph, std::span<const uint32_t> nodes)
   all_rows = std::accumulate(rows.begin(), rows.end(), int64_t{0});
 }
 
+std::vector<uint32_t> Calls::by_families() const {
+  std::vector<uint32_t> first(members.size()), all(members.size());  // of a call's family; the calls in order
+  std::iota(first.begin(), first.end(), 0u);
+  std::iota(all.begin(), all.end(), 0u);
+  const auto find = [&](uint32_t k) {
+    while (first[k] != k) k = first[k] = first[first[k]];
+    return k;
+  };
+  for (uint32_t k = 0; k < members.size(); ++k) {
+    for (const From& f : from(k)) {
+      if (f.call < 0) continue;
+      const uint32_t a = find(k), b = find(static_cast<uint32_t>(f.call));
+      first[std::max(a, b)] = std::min(a, b);
+    }
+  }
+  std::vector<int64_t> size(members.size(), 0);
+  for (uint32_t k : all) size[find(k)] += rows[k];
+  std::vector<uint32_t> families;
+  std::ranges::copy_if(all, std::back_inserter(families), [&](uint32_t k) { return first[k] == k; });
+  // The largest first, each to the part that has least.
+  std::ranges::stable_sort(families, [&](uint32_t a, uint32_t b) { return size[a] > size[b]; });
+  if (families.empty() || size[families.front()] == size[families.back()]) return all;
+  constexpr int64_t kParts = 4;
+  std::array<int64_t, kParts> filled{};
+  std::vector<int64_t> part(members.size());
+  for (uint32_t f : families) {
+    part[f] = std::ranges::min_element(filled) - filled.begin();
+    filled[static_cast<size_t>(part[f])] += size[f];
+  }
+  const auto count = static_cast<int64_t>(members.size());
+  all = counted(all, count, [&](uint32_t k) { return find(k); });
+  return counted(all, kParts, [&](uint32_t k) { return part[find(k)]; });
+}
+
 void Calls::arrange(std::vector<uint32_t> wanted) {
   order = std::move(wanted);
   std::vector<bool> begun(static_cast<size_t>(levels), false);
@@ -62,11 +97,7 @@ void Calls::arrange(std::vector<uint32_t> wanted) {
     together = !begun[mine];
     begun[mine] = true;
   }
-  if (!together) {
-    order.resize(members.size());
-    std::iota(order.begin(), order.end(), 0u);
-    order = counted(order, levels, [&](uint32_t k) { return level[k]; });
-  }
+  if (!together) order = counted(by_families(), levels, [&](uint32_t k) { return level[k]; });
   row.assign(members.size(), 0);
   int64_t next = 0;
   for (uint32_t k : order) {
