@@ -1,7 +1,8 @@
 #include "core/plan/recurrence/calls.h"
 
 #include <algorithm>
-#include <array>
+#include <cstdlib>
+#include <functional>
 #include <map>
 #include <numeric>
 
@@ -53,6 +54,46 @@ Calls::Calls(const Graph& graph, std::span<const uint32_t> nodes)
   all_rows = std::accumulate(rows.begin(), rows.end(), int64_t{0});
 }
 
+namespace {
+
+// Calls that depend on each other.
+struct Family {
+  uint32_t first;
+  int64_t rows = 0, levels = 0;
+};
+
+// So that the first ones cost about as much as the others, and likewise each half. Those of most levels come
+// together: the others then have no rows in so many levels, each of which would read the weights for a few.
+void halve(std::span<Family> families, int times) {
+  if (times == 0 || families.size() < 2) return;
+  const auto same = [&](const Family& f) {
+    return f.levels == families[0].levels && f.rows == families[0].rows;
+  };
+  if (std::ranges::all_of(families, same)) return;
+  std::ranges::stable_sort(families, std::greater(), &Family::levels);
+  int64_t rows = 0;
+  for (const Family& f : families) rows += f.rows;
+  // By how much the first k, of so many rows, cost more than the rest; with one of the rest, by that much
+  // more.
+  const auto excess = [&](size_t k, int64_t first_rows) {
+    const int64_t rest = k < families.size() ? families[k].levels : 0;
+    return 2 * first_rows - rows + kRowsALevel * (families[0].levels - rest);
+  };
+  size_t k = 1;
+  int64_t taken = families[0].rows;
+  while (k + 1 < families.size() && excess(k + 1, taken + families[k].rows) <= 0) taken += families[k++].rows;
+  const auto best = std::ranges::min_element(
+      families.subspan(k), {}, [&](const Family& f) { return std::abs(excess(k, taken + f.rows)); });
+  if (k + 1 < families.size() && std::abs(excess(k, taken + best->rows)) < std::abs(excess(k, taken))) {
+    std::rotate(families.begin() + static_cast<std::ptrdiff_t>(k), best, best + 1);
+    ++k;
+  }
+  halve(families.first(k), times - 1);
+  halve(families.subspan(k), times - 1);
+}
+
+}  // namespace
+
 std::vector<uint32_t> Calls::by_families() const {
   std::vector<uint32_t> first(members.size()), all(members.size());  // of a call's family; the calls in order
   std::iota(first.begin(), first.end(), 0u);
@@ -68,23 +109,22 @@ std::vector<uint32_t> Calls::by_families() const {
       first[std::max(a, b)] = std::min(a, b);
     }
   }
-  std::vector<int64_t> size(members.size(), 0);
-  for (uint32_t k : all) size[find(k)] += rows[k];
-  std::vector<uint32_t> families;
-  std::ranges::copy_if(all, std::back_inserter(families), [&](uint32_t k) { return first[k] == k; });
-  // The largest first, each to the part that has least.
-  std::ranges::stable_sort(families, [&](uint32_t a, uint32_t b) { return size[a] > size[b]; });
-  if (families.empty() || size[families.front()] == size[families.back()]) return all;
-  constexpr int64_t kParts = 4;
-  std::array<int64_t, kParts> filled{};
-  std::vector<int64_t> part(members.size());
-  for (uint32_t f : families) {
-    part[f] = std::ranges::min_element(filled) - filled.begin();
-    filled[static_cast<size_t>(part[f])] += size[f];
+  std::vector<Family> families;
+  std::vector<size_t> of(members.size());  // of calls: which family
+  for (uint32_t k : all) {
+    const uint32_t f = find(k);
+    if (f == k) {
+      of[k] = families.size();
+      families.push_back({.first = k});
+    }
+    Family& mine = families[of[k] = of[f]];
+    mine.rows += rows[k];
+    mine.levels = std::max(mine.levels, level[k] + 1);
   }
-  const auto count = static_cast<int64_t>(members.size());
-  all = counted(all, count, [&](uint32_t k) { return find(k); });
-  return counted(all, kParts, [&](uint32_t k) { return part[find(k)]; });
+  halve(families, 2);
+  std::vector<int64_t> place(families.size());
+  for (size_t f = 0; f < families.size(); ++f) place[of[families[f].first]] = static_cast<int64_t>(f);
+  return counted(all, static_cast<int64_t>(families.size()), [&](uint32_t k) { return place[of[k]]; });
 }
 
 void Calls::arrange(std::vector<uint32_t> wanted) {

@@ -34,8 +34,8 @@ struct Calls {
   int64_t all_rows = 0;
 
  private:
-  // Calls that depend on each other one behind another, and such families in an order in which each quarter
-  // of all rows is about a quarter of the families: a thread takes whole ones (run.cpp).
+  // Calls that depend on each other one behind another, and such families so that the first ones cost as much
+  // as the last ones: a thread takes whole families that lie together (run.cpp).
   std::vector<uint32_t> by_families() const;
 
   std::vector<From> from_;

@@ -35,6 +35,8 @@ struct Schedule {
   explicit Schedule(std::span<const int64_t> words, bool with_reads = true);
   Schedule() = default;
 };
+// What a level costs however few its rows are, in rows (measured: 1 to 2 on a Tree-LSTM of 150 units).
+inline constexpr int64_t kRowsALevel = 2;
 // Joined with the last if it goes on.
 inline void append(std::vector<Schedule::Run>& runs, const Schedule::Run& run) {
   if (!runs.empty()) {

@@ -257,24 +257,66 @@ std::vector<int64_t> families(const Recurrence& r, const Schedule& schedule) {
   return first;
 }
 
+// Rows that depend on each other, as many as there are, in so many levels.
+struct Family {
+  int64_t first, rows = 0, levels = 0;
+};
+
+// Where threads' families end, so that the thread with most to do has as little as can be; each thread's lie
+// together.
+std::vector<int64_t> limits_for(std::span<const Family> families, int n, int64_t all_rows) {
+  std::vector<int64_t> limits;
+  const auto cut = [&](int64_t most) {
+    int64_t rows = 0, levels = 0;
+    limits.clear();
+    for (const Family& f : families) {
+      if (rows > 0 && rows + f.rows + kRowsALevel * std::max(levels, f.levels) > most) {
+        limits.push_back(f.first);
+        rows = levels = 0;
+      }
+      rows += f.rows;
+      levels = std::max(levels, f.levels);
+    }
+    limits.push_back(all_rows);
+    return limits.size() <= static_cast<size_t>(n);
+  };
+  int64_t too_little = 0, enough = all_rows;
+  for (const Family& f : families) enough = std::max(enough, all_rows + kRowsALevel * f.levels);
+  while (enough - too_little > 1) {
+    const int64_t most = (too_little + enough) / 2;
+    (cut(most) ? enough : too_little) = most;
+  }
+  cut(enough);
+  limits.resize(static_cast<size_t>(n), all_rows);
+  return limits;
+}
+
 // A share for each of n threads, of whole families; empty where there are too few, or they lie mixed.
 std::vector<Share> shares(const Recurrence& r, const Schedule& schedule, int n) {
   const std::vector<int64_t> family = families(r, schedule);
-  std::vector<int64_t> size(family.size(), 0);
-  for (int64_t f : family) ++size[static_cast<size_t>(f)];
-  std::vector<int64_t> limits;  // a thread's families come before its limit: as near as can be to its share
-  int64_t rows = 0;
-  for (size_t f = 0; f < size.size() && limits.size() + 1 < static_cast<size_t>(n); ++f) {
-    const int64_t share = schedule.rows * static_cast<int64_t>(limits.size() + 1) / n;
-    if (rows > 0 && size[f] > 0 && rows + size[f] / 2 >= share) limits.push_back(static_cast<int64_t>(f));
-    rows += size[f];
+  std::vector<Family> all;
+  std::vector<size_t> of(family.size());  // of rows that are their family's first: which family
+  for (int64_t row = 0; row < schedule.rows; ++row) {
+    if (family[static_cast<size_t>(row)] != row) continue;
+    of[static_cast<size_t>(row)] = all.size();
+    all.push_back({.first = row});
   }
-  limits.push_back(schedule.rows);
-  if (limits.size() < static_cast<size_t>(n)) return {};
+  if (all.size() < static_cast<size_t>(n)) return {};
+  for (const auto& level : schedule.levels) {
+    int64_t before = -1;
+    for (int64_t row = level.begin; row < level.end; ++row) {
+      const int64_t first = family[static_cast<size_t>(row)];
+      Family& mine = all[of[static_cast<size_t>(first)]];
+      ++mine.rows;
+      if (first < before) return {};
+      mine.levels += first != before;
+      before = first;
+    }
+  }
+  const std::vector<int64_t> limits = limits_for(all, n, schedule.rows);
   std::vector<Share> shares(static_cast<size_t>(n));
   for (const auto& level : schedule.levels) {
     const auto begin = family.begin() + level.begin, end = family.begin() + level.end;
-    if (!std::is_sorted(begin, end)) return {};
     auto from = begin;
     for (size_t t = 0; t < limits.size(); ++t) {
       const auto to = std::lower_bound(from, end, limits[t]);
