@@ -50,5 +50,29 @@ TEST_CASE("recurrence: a tree's leaves are one source, of which each side reads 
   }
 }
 
+TEST_CASE(
+    "recurrence: two batches whose rows lie now in one order, now in the other: threads share them or not") {
+  for (const bool swapped : {false, true}) {
+    check_same(
+        [=](Numbers& n) {
+          constexpr int64_t kRows = 48, kWidth = 24, kTimes = 6;  // enough for several threads
+          const Tensor w = n.parameter({kWidth, kWidth}, 0.2), u = n.parameter({8, kWidth});
+          const Tensor x = matmul(n.parameter({kTimes * 2 * kRows, 8}), u);
+          const Cell cell =
+              as_template([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[1], w) + in[0])}; });
+          Tensors h = {n.parameter({kRows, kWidth}), n.parameter({kRows, kWidth})};
+          for (int64_t t = 0; t < kTimes; ++t) {
+            for (const size_t k : {0, 1}) {
+              const size_t place = swapped && t % 2 == 1 ? 1 - k : k;
+              const int64_t row = (2 * t + static_cast<int64_t>(place)) * kRows;
+              h[k] = cell({slice(x, 0, row, row + kRows), h[k]})[0];
+            }
+          }
+          return Tensors{mean(square(h[0])) + mean(h[1]), h[0], h[1]};
+        },
+        {""}, {1, 2, 4});
+  }
+}
+
 }  // namespace
 }  // namespace reel
