@@ -51,14 +51,13 @@ void gemm_turned(int64_t m, int64_t n, int64_t k, Matrix<const float> a, Matrix<
 
 }  // namespace
 
-// Measured, GFLOP/s of a thread:
-//   plain B       sgemm 100-112 of 113 (Zen 4), as panels or up to 5 % faster
-//   transposed B  panels 100-113 with 200 rows and more, sgemm 89-113, oneDNN's primitive 81-111; with 16 to
-//   32
-//                 rows 45-86, 21-66 and 30-80. The primitive is made for one number of rows besides: with a
-//                 number that was never seen it took 0.3 ms longer, three times the 0.15 of 64 x 450 x 150.
+// Measured, GFLOP/s of a thread, on Zen 4 (of 113):
+//   plain B       sgemm 100-112, panels as fast or up to 5 % slower
+//   transposed B  from 200 rows on panels 98-113, sgemm 89-113, oneDNN's primitive 81-111; of 16 to 32 rows
+//                 panels 29-86, sgemm 12-66, the primitive 14-80. It is made for one number of rows besides:
+//                 with one that it never saw it took 0.3 ms longer.
 //   one row       either is as fast as memory, or slower than a loop
-//   small         our blocks 205-240 of 250 (Zen 5) where sgemm reaches 160-200
+//   small         our blocks 205-240 (Zen 5, of 250) where sgemm reaches 160-200
 Routine choose(int64_t m, int64_t n, int64_t k, bool transposed_b) {
   if (k == 0 || m == 1 || m * n * k <= kTiny) return Routine::loops;
   if (m * n * k <= kSmall && (m >= 16 || !transposed_b)) return Routine::small;
