@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/plan/counted.h"
+#include "core/plan/recurrence/together.h"
 #include "core/structural.h"
 
 namespace reel::plan {
@@ -95,24 +96,18 @@ void halve(std::span<Family> families, int times) {
 }  // namespace
 
 std::vector<uint32_t> Calls::by_families() const {
-  std::vector<uint32_t> first(members.size()), all(members.size());  // of a call's family; the calls in order
-  std::iota(first.begin(), first.end(), 0u);
+  std::vector<uint32_t> all(members.size());  // the calls in order
   std::iota(all.begin(), all.end(), 0u);
-  const auto find = [&](uint32_t k) {
-    while (first[k] != k) k = first[k] = first[first[k]];
-    return k;
-  };
-  for (uint32_t k = 0; k < members.size(); ++k) {
+  Together calls(static_cast<int64_t>(members.size()));
+  for (uint32_t k : all) {
     for (const From& f : from(k)) {
-      if (f.call < 0) continue;
-      const uint32_t a = find(k), b = find(static_cast<uint32_t>(f.call));
-      first[std::max(a, b)] = std::min(a, b);
+      if (f.call >= 0) calls.join(k, f.call);
     }
   }
   std::vector<Family> families;
   std::vector<size_t> of(members.size());  // of calls: which family
   for (uint32_t k : all) {
-    const uint32_t f = find(k);
+    const auto f = static_cast<uint32_t>(calls.first(k));
     if (f == k) {
       of[k] = families.size();
       families.push_back({.first = k});

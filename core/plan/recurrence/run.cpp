@@ -2,12 +2,12 @@
 // (rows of a batch, trees) on several, each from the first level to the last without waiting for the others.
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 
 #include "core/kernels/parallel.h"
 #include "core/kernels/simd.h"
 #include "core/plan/explain.h"
 #include "core/plan/recurrence/compiled.h"
+#include "core/plan/recurrence/together.h"
 #include "core/plan/run.h"
 
 namespace reel::plan {
@@ -234,26 +234,16 @@ class Running {
 
 // Rows that depend on each other belong together: for each row, the first of those it belongs to.
 std::vector<int64_t> families(const Recurrence& r, const Schedule& schedule) {
-  std::vector<int64_t> first(static_cast<size_t>(schedule.rows));
-  std::iota(first.begin(), first.end(), int64_t{0});
-  const auto find = [&](int64_t row) {
-    while (first[static_cast<size_t>(row)] != row) {
-      auto& up = first[static_cast<size_t>(row)];
-      row = up = first[static_cast<size_t>(up)];
-    }
-    return row;
-  };
+  Together rows(schedule.rows);
   const auto outputs = static_cast<int64_t>(r.body.outputs.size());
   for (const auto& runs : schedule.reads) {
     for (const Run& run : runs) {
       if (run.source == Schedule::kNothing || run.source >= outputs) continue;
-      for (int64_t k = 0; k < run.count; ++k) {
-        const int64_t a = find(run.to + k), b = find(run.from + k);
-        first[static_cast<size_t>(std::max(a, b))] = std::min(a, b);
-      }
+      for (int64_t k = 0; k < run.count; ++k) rows.join(run.to + k, run.from + k);
     }
   }
-  for (int64_t row = 0; row < schedule.rows; ++row) first[static_cast<size_t>(row)] = find(row);
+  std::vector<int64_t> first(static_cast<size_t>(schedule.rows));
+  for (int64_t row = 0; row < schedule.rows; ++row) first[static_cast<size_t>(row)] = rows.first(row);
   return first;
 }
 
