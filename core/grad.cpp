@@ -135,6 +135,7 @@ class Differentiation {
   bool create_graph_;
   Where where_;
   Tape& tape_ = Tape::current();
+  const Tape::AsRecorded as_recorded_{tape_};
   int64_t waiting_ = 0;  // nodes of the tape with contributions that were not visited yet
   std::vector<Slot> slots_;
   std::vector<Node*> touched_, variables_, visited_;

@@ -22,15 +22,15 @@ void NodeList::remove(Node* node) {
   ++gaps_;
 }
 
-void NodeList::close_gaps() {
-  size_t kept = 0;
-  for (Node* node : nodes_) {
-    if (!node) continue;
-    node->*at_ = static_cast<int32_t>(kept);
-    nodes_[kept++] = node;
+void NodeList::close_gaps(size_t from) {
+  size_t kept = from;
+  for (size_t k = from; k < nodes_.size(); ++k) {
+    if (!nodes_[k]) continue;
+    nodes_[k]->*at_ = static_cast<int32_t>(kept);
+    nodes_[kept++] = nodes_[k];
   }
+  gaps_ -= nodes_.size() - kept;
   nodes_.resize(kept);
-  gaps_ = 0;
 }
 
 void NodeList::move_up(Node* node, size_t position) {

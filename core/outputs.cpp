@@ -19,9 +19,6 @@ int64_t Node::output_begin(size_t k) const {
   return begin;
 }
 
-namespace {
-
-// Which output of its call a node is; as many as there are where it is none.
 size_t output_of(const Node* node) {
   if (node->op != &slice_op || node->inputs == 0 || node->attrs.i[0] != 1) return Node::kMostOutputs;
   const Node* call = node->in[0];
@@ -30,8 +27,6 @@ size_t output_of(const Node* node) {
   }
   return Node::kMostOutputs;
 }
-
-}  // namespace
 
 void Tape::retain_output(Node* call, size_t k) {
   retain(call);
@@ -60,14 +55,12 @@ void Tape::no_longer_column(Node* node) {
 Node* Tape::column(Node* call, size_t k) {
   const int64_t begin = call->output_begin(k);
   Node* node = allocate();
-  node->op = &slice_op;
   node->dtype = call->dtype;
   node->shape = call->output_shape(k);
-  node->attrs.i = {1, begin, begin + node->shape[1]};
   node->where = call->where;
   const KeepGradMode mode(*this);
   grad_enabled = true;  // the call knows whether it has a gradient
-  connect(node, {&call, 1});
+  connect(node, slice_op, {.i = {1, begin, begin + node->shape[1]}, .f = {}}, {&call, 1});
   // It belongs where the call does: before what was recorded aside since then.
   const auto since = std::ranges::find_if(
       asides_, [&](size_t from) { return !pending_.has(call) || pending_.position(call) < from; });

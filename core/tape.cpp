@@ -2,6 +2,7 @@
 
 #include "core/environment.h"
 #include "core/kernels/pointwise.h"
+#include "core/motif.h"
 #include "core/plan/plan.h"
 #include "core/structural.h"
 
@@ -84,29 +85,24 @@ Node* Tape::call(const Op& op, std::span<Node* const> in, Call&& call, Where whe
 
 Node* Tape::call_as(const Op& op, std::span<Node* const> in, const Attrs& attrs, const Shape& shape,
                     DType dtype, Where where) {
+  if (pending_.size() >= fold_at_) fold();
   Node* node = allocate();
-  node->op = &op;
   node->dtype = dtype;
   node->shape = shape;
-  node->attrs = attrs;
   node->where = where;
-  if (op.body && op.body->outputs.size() > 1 && op.body->outputs.size() <= Node::kMostOutputs)
-    node->outputs = static_cast<uint8_t>(op.body->outputs.size());
-  connect(node, in);
+  connect(node, op, attrs, in);
   return node;
 }
 
 // The node becomes one of the tape's calls.
-void Tape::connect(Node* node, std::span<Node* const> in) {
-  node->inputs = static_cast<uint32_t>(in.size());
-  node->in = in.size() <= std::size(node->few) ? node->few : memory_.room(in.size());
+void Tape::connect(Node* node, const Op& op, const Attrs& attrs, std::span<Node* const> in) {
+  become(node, op, attrs, in);
   bool gradient = false;
-  for (size_t k = 0; k < in.size(); ++k) {
-    node->in[k] = in[k];
-    add_reader(in[k]);
-    gradient = gradient || in[k]->requires_grad;
+  for (Node* n : in) {
+    add_reader(n);
+    gradient = gradient || n->requires_grad;
   }
-  node->requires_grad = gradient && grad_enabled && node->op->vjp && is_float(node->dtype);
+  node->requires_grad = gradient && grad_enabled && op.vjp && is_float(node->dtype);
   if (node->requires_grad) {
     history_.tidy();
     history_.add(node);
@@ -114,6 +110,17 @@ void Tape::connect(Node* node, std::span<Node* const> in) {
   if (!aside()) pending_.tidy();
   pending_.add(node);
   ++recorded;
+}
+
+// A call of this op from now on. Its inputs are told elsewhere.
+void Tape::become(Node* node, const Op& op, const Attrs& attrs, std::span<Node* const> in) {
+  node->op = &op;
+  node->attrs = attrs;
+  if (op.body && op.body->outputs.size() > 1 && op.body->outputs.size() <= Node::kMostOutputs)
+    node->outputs = static_cast<uint8_t>(op.body->outputs.size());
+  node->inputs = static_cast<uint32_t>(in.size());
+  node->in = in.size() <= std::size(node->few) ? node->few : memory_.room(in.size());
+  std::copy(in.begin(), in.end(), node->in);
 }
 
 void Tape::make_variable(Node* node) {
@@ -153,6 +160,12 @@ void Tape::keep_constant(Node* node) {
   }
 }
 
+void Tape::give_back_inputs(Node* node) {
+  if (node->in != node->few && node->in) memory_.give_back(node->in, node->inputs);
+  node->in = nullptr;
+  node->inputs = 0;
+}
+
 void Tape::drop_inputs(Node* node) {
   history_.remove(node);
   no_longer_column(node);
@@ -160,9 +173,7 @@ void Tape::drop_inputs(Node* node) {
     Node* input = node->in[k];
     if (--input->readers == 0 && input->handles == 0) free_dead(input);
   }
-  if (node->in != node->few && node->in) memory_.give_back(node->in, node->inputs);
-  node->in = nullptr;
-  node->inputs = 0;
+  give_back_inputs(node);
 }
 
 void Tape::forget(Node* node) {
@@ -189,9 +200,7 @@ void Tape::let_go_of_inputs(Node* node) {
       remove_reader(input);
     }
   }
-  if (node->in != node->few && node->in) memory_.give_back(node->in, node->inputs);
-  node->in = nullptr;
-  node->inputs = 0;
+  give_back_inputs(node);
 }
 
 void Tape::discard(Node* node) {
@@ -245,11 +254,14 @@ void Tape::begin_computation() {
   std::vector<std::function<void()>> calls;
   calls.swap(at_next_);
   for (const auto& call : calls) call();
+  fold(true);
   name_outputs();
 }
 
 std::vector<Node*> Tape::take_pending() {
   begin_computation();
+  folded_ = 0;
+  if (!motifs_.empty()) fold_at_ = 0;
   return pending_.take(0);
 }
 
@@ -260,8 +272,8 @@ void Tape::restore_pending(const std::vector<Node*>& nodes) {
 }
 
 void Tape::flush() {
-  const std::vector<Node*> nodes = take_pending();
-  if (!nodes.empty()) plan::run_pending(*this, nodes);
+  std::vector<Node*> nodes = take_pending();
+  if (!nodes.empty()) plan::run_pending(*this, std::move(nodes));
 }
 
 namespace {

@@ -15,6 +15,8 @@
 namespace reel {
 
 class Tape;
+struct Motif;
+class Occurrence;
 
 // A computed value: which memory, and how it is read.
 struct Value {
@@ -110,10 +112,9 @@ class NodeList {
   size_t position(const Node* node) const { return static_cast<size_t>(node->*at_); }
   // Those from this position on, which leave.
   std::vector<Node*> take(size_t position);
+  void close_gaps(size_t from = 0);
 
  private:
-  void close_gaps();
-
   std::vector<Node*> nodes_;
   size_t gaps_ = 0;
   int32_t Node::*at_;
@@ -161,6 +162,22 @@ class Tape {
   void name_outputs();                 // all that are pending and that handles name get nodes
   // Whoever reads the output that this node is reads the node from now on.
   void read_by_name(Node* column);
+
+  // ---- Motifs (fold.cpp) ----
+  void add_motif(Motif motif);
+  // Calls of motifs become one each; `all`: those at the end too, which others might follow.
+  void fold(bool all = false);
+  // While one lives, what is pending stays as it was recorded: somebody walks along it.
+  class AsRecorded {
+   public:
+    explicit AsRecorded(Tape& tape) : tape_(tape) { ++tape.as_recorded_; }
+    ~AsRecorded() { --tape_.as_recorded_; }
+    AsRecorded(const AsRecorded&) = delete;
+    AsRecorded& operator=(const AsRecorded&) = delete;
+
+   private:
+    Tape& tape_;
+  };
 
   // Computes all pending nodes. Those marked `released` lose their history afterwards.
   void flush();
@@ -222,7 +239,10 @@ class Tape {
   static Tape& first();
   static constinit thread_local Tape* current_;
   Node* allocate();
-  void connect(Node* node, std::span<Node* const> in);
+  void connect(Node* node, const Op& op, const Attrs& attrs, std::span<Node* const> in);
+  void become(Node* node, const Op& op, const Attrs& attrs, std::span<Node* const> in);
+  void give_back_inputs(Node* node);
+  void replace(const Occurrence& found);
   void no_longer_column(Node* node);
   void free_dead(Node* node);
   void forget(Node* node);
@@ -234,6 +254,10 @@ class Tape {
   std::vector<size_t> asides_;  // of pending: from where on it was recorded aside
   size_t named_outputs_ = 0;    // of templates' calls
   std::vector<std::function<void()>> at_next_;
+  std::vector<std::unique_ptr<Motif>> motifs_;
+  size_t folded_ = 0;            // so many pending nodes were looked at
+  size_t fold_at_ = ~size_t{0};  // so many are to be there when they are looked at again
+  int as_recorded_ = 0;
   std::vector<Node*> dead_;  // worklist of free_dead
   bool freeing_ = false;
   bool orphaned_ = false;  // its thread has ended; the last node frees it
@@ -250,6 +274,9 @@ inline void set_output_read(std::array<int64_t, 3>& i, size_t p, size_t output) 
   int64_t& word = i[p % 3];
   word = (word & ~(int64_t{7} << p / 3 * 3)) | static_cast<int64_t>(output) << p / 3 * 3;
 }
+
+// Which output of its call a node is; kMostOutputs where it is none.
+size_t output_of(const Node* node);
 
 // Whatever is recorded and thrown meanwhile: what may be differentiated afterwards is what it was before.
 class KeepGradMode {

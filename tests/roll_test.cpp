@@ -208,6 +208,27 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("roll: beside a template, whose outputs the steps read") {
+  for (const int variant : {0, 1, 2}) {
+    check_same(
+        [=](Numbers& n) {
+          const Tensor w = n.parameter({4, 4}), v = n.parameter({4, 8}), u = n.parameter({4, 4});
+          const Once both = once([=](const Tensors& x) {
+            const auto [p, q] = split<2>(matmul(x[0], v));
+            return Tensors{tanh(p), sigmoid(q)};
+          });
+          Tensor h = n.parameter({1, 4}), g = h;
+          for (const Tensor& x : inputs(n, 12, {1, 4})) {
+            const Tensors s = both({variant == 0 ? x : variant == 1 ? h : g});
+            h = tanh(matmul(h, w) * s[0] + s[1]);
+            if (variant == 2) g = tanh(h + matmul(s[1], u));
+          }
+          return Tensors{mean(square(h))};
+        },
+        {"", "-fuse", "-recur"}, {1, 2});
+  }
+}
+
 TEST_CASE("roll: numbers in a cell may change from run to run") {
   const Tensor w = Tensor::from(std::vector<double>(9, 0.2), {3, 3});
   const auto last = [&](double slope) {

@@ -190,6 +190,7 @@ std::vector<Source> sources_of(const Pending& now, const Pending& both, const Te
 
 // Differentiates and plans what was never seen before. The values of the joined leaves are at hand then.
 Recipe make_recipe(Tape& tape, Pending& now, const Node* loss, Where where, Tensors& joined_now) {
+  const Tape::AsRecorded as_recorded(tape);
   const Graph graph = rewritten(now, loss);
   std::optional<explain::Scope> scope(explain::Phase::differentiate);
   Shadow shadow(tape, now, graph);
@@ -331,16 +332,20 @@ void check_recipe(Tape& tape, const Recipe& recipe, const Pending& now, const Te
 bool run_backward(Tape& tape, const Tensor& loss, Where where) {
   static thread_local Pending now;
   rouse_threads();
-  const std::vector<Node*> pending = tape.take_pending();
-  now.hash = 0;
-  read_structure(pending, now, loss.node());
+  std::vector<Node*> pending = tape.take_pending();
   Recipe* recipe = nullptr;
   std::vector<Value> values;
   Tensors held;  // leaves that lie one behind another
   bool done = false;
   try {
-    if (complete_key(now, loss.node())) {
-      recipe = find_recipe(now);
+    bool fast;
+    do {
+      now.hash = 0;
+      read_structure(pending, now, loss.node());
+      fast = complete_key(now, loss.node());
+      recipe = fast ? find_recipe(now) : nullptr;
+    } while (fast && !recipe && fold_motifs(tape, now, pending, true));
+    if (fast) {
       std::shared_ptr<const Plan> plan = recipe ? recipe->plan.lock() : nullptr;
       if (plan) {
         plan_found(*plan);

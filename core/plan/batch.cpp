@@ -214,9 +214,8 @@ Graph batch(const Graph& graph, bool products_only, bool differentiated) {
   const std::optional<Graph> stacked =
       passes().batch && !products_only ? stack(graph) : std::optional<Graph>();
   const Graph& flat = stacked ? *stacked : graph;
-  const std::optional<Graph> rolled = passes().roll && passes().recur && passes().batch && !products_only
-                                          ? roll(flat, differentiated)
-                                          : std::optional<Graph>();
+  const std::optional<Graph> rolled =
+      passes().find_cells() && !products_only ? roll(flat, differentiated) : std::optional<Graph>();
   const Graph& from = rolled ? *rolled : flat;
   std::optional<Graph> joined = Batching(from, products_only, passes().batch, differentiated).run();
   return joined ? std::move(*joined) : from;

@@ -18,10 +18,9 @@ class Cache {
  public:
   // The plan for what is pending; made where its structure is new, whose words it then takes.
   std::shared_ptr<const Plan> find(Pending& pending, bool rewritten = false) {
-    const auto same = [&](const auto& plan) { return equal(*plan, pending); };
-    if (const auto* plan = plans_.find(pending.hash, same)) {
+    if (auto plan = known(pending)) {
       ++stats_.plans_found;
-      return *plan;
+      return plan;
     }
     ++stats_.plans_built;
     const size_t lists = pending.lists->size();
@@ -33,6 +32,11 @@ class Cache {
     const std::shared_ptr<const Plan> plan = plans_.keep(pending.hash, std::move(made));
     while (plans_.size() > 1 && (plans_.crowded() || bytes_ > kMostBytes)) drop_oldest();
     return plan;
+  }
+
+  std::shared_ptr<const Plan> known(const Pending& pending) {
+    const auto* plan = plans_.find(pending.hash, [&](const auto& p) { return equal(*p, pending); });
+    return plan ? *plan : nullptr;
   }
 
   // A plan larger than a cache should hold is not kept beyond its run.
@@ -143,10 +147,12 @@ void release_history(Tape& tape, const Pending& now) {
   }
 }
 
-void run_pending(Tape& tape, std::span<Node* const> pending) {
+void run_pending(Tape& tape, std::vector<Node*> pending) {
   Pending run_now;
   std::swap(run_now, scratch);  // its vectors keep their memory from run to run
-  read_structure(pending, run_now);
+  do {
+    read_structure(pending, run_now);
+  } while (!cache.known(run_now) && fold_motifs(tape, run_now, pending, false));
   Node* failed = nullptr;
   try {
     const auto plan = cache.find(run_now);

@@ -145,6 +145,7 @@ struct Passes {
   bool prune = true, commute = true, batch = true, roll = true, recur = true, accumulate = true, fuse = true,
        pack = true, place = true, split = true, recompute = true, loss = true;
   uint64_t bits() const;
+  bool find_cells() const { return roll && recur && batch; }
 };
 // Those that are on: all but the ones that REEL_PLAN=-fuse,-batch or set_plan_passes() switched off.
 const Passes& passes();

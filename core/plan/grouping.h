@@ -51,6 +51,8 @@ class Grouping {
   // Whether operand p is one for all calls of the node's group.
   bool shared(const GraphNode& n, std::span<const Id> in, size_t p) const;
   void find_ways();
+  // Of a body: whether it makes each row of its outputs of the arguments' rows alone.
+  bool works_by_rows(const Body& body);
 
  private:
   bool is_constant(Id id) const {
@@ -59,7 +61,6 @@ class Grouping {
   Way way_of(const GraphNode& n) const;
   Way sum_way(const GraphNode& n) const;
   Way template_way(const GraphNode& n) const;
-  bool works_by_rows(const Body& body);
   bool has_rows(std::span<const Id> in) const;
   std::span<const Id> shared_operands(const GraphNode& n) const;
   bool same_operands(std::span<const Id> a, std::span<const Id> b) const;

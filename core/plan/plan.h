@@ -149,10 +149,13 @@ std::vector<Value> run(const Plan& plan, const Run& run, Node** failed = nullptr
 
 // Computes these pending nodes, by a plan seen before or a new one. Where a kernel throws, the call that
 // failed and those that need it are marked failed, the others are pending again.
-void run_pending(Tape& tape, std::span<Node* const> pending);
+void run_pending(Tape& tape, std::vector<Node*> pending);
 // Computes all that is pending and adds d loss / d variable to the gradients, where none of it was computed
 // before; false, and nothing done, where it cannot.
 bool run_backward(Tape& tape, const Tensor& loss, Where where);
+// Looks for motifs (core/motif.h) in what was taken from the tape and read. Where there are some, their calls
+// become one each, and it is to be read again. `fixed`: the numbers that calls read belong to the structure.
+bool fold_motifs(Tape& tape, const Pending& now, std::vector<Node*>& pending, bool fixed);
 // The plan of what is pending, to look at.
 std::unique_ptr<Plan> pending_plan(Tape& tape);
 TapeStats cache_stats();

@@ -2,7 +2,6 @@
 // op is planned like one whose cell was declared (core/once.h). Rounds (rounds.h) that are alike but for the
 // rows they read are calls of one template.
 #include <algorithm>
-#include <unordered_set>
 #include <utility>
 
 #include "core/plan/batching.h"
@@ -152,18 +151,9 @@ class Rolling {
     for (Id id : body->outputs) f.shape[1] += body->graph.shape(id)[1];
     stack(*body);
     identify(*body);
-    f.op = op_of(*body);
+    f.op = found_template(*body);
     return f.op != nullptr;
   }
-  // A number that is another one at every step makes another template each time: there is an end to that.
-  static const Op* op_of(Body& body) {
-    constexpr size_t kMost = 512;
-    static thread_local std::unordered_set<const Op*> made;
-    const Op* op = template_op(body, made.size() < kMost);
-    if (op) made.insert(op);
-    return op;
-  }
-
   // Rows that are the same in every round are one argument.
   void find_inputs(Form& f) const {
     const size_t round = f.rounds[0];

@@ -2,16 +2,28 @@
 
 #include <algorithm>
 #include <array>
+#include <unordered_set>
 #include <utility>
 
 #include "core/structural.h"
 
 namespace reel::plan {
 
-bool Rounds::find() {
+const Op* found_template(Body& body) {
+  constexpr size_t kMost = 512;
+  static thread_local std::unordered_set<const Op*> found;
+  const Op* op = template_op(body, found.size() < kMost);
+  if (op) found.insert(op);
+  return op;
+}
+
+bool Rounds::find() { return find(false); }
+bool Rounds::find_repeated() { return find(true); }
+
+bool Rounds::find(bool repeated) {
   if (products() < kLeast) return false;
   grouping_.find_ways();
-  if (!find_cycles()) return false;
+  if (!find_classes(repeated)) return false;
   gather();
   list_members();
   return true;
@@ -29,7 +41,7 @@ bool Rounds::is_product(size_t k) const {
   return grouping_.way(k) == Way::heavy && n.op->kind == Kind::matmul && is_float(n.dtype) && !n.op->body;
 }
 
-bool Rounds::find_cycles() {
+bool Rounds::find_classes(bool repeated) {
   class_.assign(count_, -1);
   std::vector<uint64_t> before(count_, 0);  // the classes that a node depends on
   std::array<uint64_t, kMostClasses> depends{};
@@ -54,9 +66,10 @@ bool Rounds::find_cycles() {
   cycle_.assign(sizes.size(), kMostClasses);
   bool any = false;
   for (size_t c = 0; c < sizes.size(); ++c) {
-    if ((depends[c] >> c & 1) == 0 || sizes[c] < kLeast) continue;
+    const bool in_cycle = (depends[c] >> c & 1) != 0;
+    if (in_cycle == repeated || sizes[c] < (repeated ? kOften : kLeast)) continue;
     cycle_[c] = c;
-    for (size_t d = c; d-- > 0;) {
+    for (size_t d = c; d-- > 0;) {  // that it is in a cycle with
       if ((depends[c] >> d & 1) && (depends[d] >> c & 1) && cycle_[d] == d) cycle_[c] = d;
     }
     any = true;
@@ -173,7 +186,11 @@ bool Rounds::can_join(const GraphNode& n, int32_t round) const {
 bool Rounds::follows(const GraphNode& n) const {
   if (n.shape.rank() != 2 || !is_float(n.dtype) || n.inputs == 0 || (n.floats >= 0 && !fixed_)) return false;
   if (n.op->kind == Kind::pointwise) return true;
-  if (n.op == &slice_op || n.op == &concat_op) return n.i[0] == 1;
+  if (n.op == &slice_op) {  // an output stays with the call that makes it
+    const Id from = graph_.in(n)[0];
+    return n.i[0] == 1 && !(graph_.is_node(from) && has_columns(graph_.node(from)));
+  }
+  if (n.op == &concat_op) return n.i[0] == 1;
   return n.op == &accumulate_op || n.op == &sum_to_op || n.op->row_by_row;
 }
 

@@ -9,11 +9,16 @@
 
 namespace reel::plan {
 
+// The op of a cell that was found, not declared. A number that is another one at every step makes another
+// template each time: there is an end to that, and null.
+const Op* found_template(Body& body);
+
 // A cycle is made of products with a weight that read, by way of others, products with the same weight. A
 // round begins with such a product, h W, and what works on its rows follows it.
 class Rounds {
  public:
   static constexpr size_t kLeast = 4;  // of a weight's products: fewer are no cycle worth the trouble
+  static constexpr size_t kOften = 16;
   static constexpr size_t kMostClasses = 64;
 
   // `fixed`: the numbers that calls read will be the same whenever the plan runs. Else calls that read some
@@ -21,6 +26,8 @@ class Rounds {
   Rounds(const Graph& graph, bool fixed)
       : graph_(graph), fixed_(fixed), count_(graph.nodes.size()), grouping_(graph) {}
   bool find();
+  // Instead: what products with the same weight begin that come often and depend on none such.
+  bool find_repeated();
   // The rest of the round's nodes follow it, as what is in no round.
   void shorten(size_t round, size_t size);
 
@@ -42,6 +49,13 @@ class Rounds {
     return !graph_.is_node(id) || grouping_.way(graph_.node_of(id)) == Way::constant;
   }
   Id canon(Id id) const { return grouping_.canon(id); }
+  uint64_t products_of(size_t round) const { return rounds_[round].classes; }  // a bit for each weight
+  // Whether a node works on so many rows one by one.
+  bool works_on_rows(size_t node, int64_t rows) const {
+    const GraphNode& n = graph_.nodes[node];
+    return n.shape.rank() == 2 && n.shape[0] == rows &&
+           (is_product(node) || (follows(n) && reads_rows(n, rows)));
+  }
 
  private:
   struct Round {
@@ -51,9 +65,10 @@ class Rounds {
     uint32_t begin = 0, size = 0;
   };
 
+  bool find(bool repeated);
   size_t products() const;
   bool is_product(size_t node) const;
-  bool find_cycles();
+  bool find_classes(bool repeated);
   int32_t class_of(size_t node, Table& table, std::vector<size_t>& sizes);
   void gather();
   void put(size_t node, int32_t round);
