@@ -32,9 +32,9 @@ struct Motif {
     Shape shape;
   };
 
-  static constexpr size_t kMostBetween = 4;
+  static constexpr size_t kMostBetween = 4;  // other calls, between the first and the last
 
-  std::vector<Step> steps;  // one after another on the tape, with a few other calls between them
+  std::vector<Step> steps;  // in the order of the tape
   std::vector<Input> inputs;
   std::vector<Outside> outside;  // arguments, then what all calls share
   size_t arguments = 0;
