@@ -1,6 +1,6 @@
 // Cells written op by op whose calls the tape folds into one, while they are recorded: what is seen from
 // outside stays as it was.
-#include "core/motif.h"
+#include "tests/motif_limits.h"
 #include "tests/random_sequence.h"
 #include "tests/recurrence_programs.h"
 
@@ -8,13 +8,6 @@ namespace reel {
 namespace {
 
 using namespace tests;
-
-// While one lives, motifs are found as it says.
-class Motifs {
- public:
-  explicit Motifs(const MotifLimits& limits) { plan::motif_limits() = limits; }
-  ~Motifs() { plan::motif_limits() = {}; }
-};
 
 // How many nodes the second run of a program has left of those that it recorded, before anything is computed.
 struct Left {
@@ -35,7 +28,7 @@ Left left_of(const Program& program) {
 
 // Equal to eager mode, again and again, and whether its calls were folded.
 void folds(const Program& program, bool folded = true) {
-  const Motifs at_once({.patience = 0});
+  const KeepMotifLimits at_once({.patience = 0});
   const Left left = left_of(program);
   INFO(left.nodes << " nodes of " << left.recorded << " calls");
   CHECK((left.nodes < left.recorded / 3) == folded);
@@ -184,7 +177,7 @@ TEST_CASE("fold: steps that draw, look, differ in a number, or go where no row s
 }
 
 TEST_CASE("fold: random programs, with motifs of any size") {
-  const Motifs small({.pending = 6, .steps = 2, .times = 2, .often = 5, .patience = 0});
+  const KeepMotifLimits small({.pending = 6, .steps = 2, .times = 2, .often = 5, .patience = 0});
   for (uint64_t seed = 0; seed < 60; ++seed) {
     for (const DType dtype : {DType::f64, DType::f32}) {
       Rows want;
