@@ -45,12 +45,12 @@ struct Motif {
   std::span<const Input> in(const Step& s) const { return std::span(inputs).subspan(s.first, s.inputs); }
 };
 
-// How long and how frequent a stretch must be, and what must be pending, to be worth looking for. Tests find
-// cells in small programs.
+// How long and how frequent a stretch must be, and what must be pending, to be worth looking for; how many
+// calls are recorded between two looks at them, few enough to be in the cache; how many structures with as
+// many products and no motif may go by between two searches. Tests find cells in small programs.
 struct MotifLimits {
-  size_t pending = 64, steps = 5, times = 8;
-  size_t often = 64;        // recorded calls between two looks at them: few enough to be in the cache
-  uint64_t patience = 256;  // so many structures without a motif may go by between two searches
+  size_t steps = 5, times = 8, pending = 64, often = 64;
+  uint64_t patience = 256;
 };
 
 namespace plan {

@@ -177,7 +177,7 @@ TEST_CASE("fold: steps that draw, look, differ in a number, or go where no row s
 }
 
 TEST_CASE("fold: random programs, with motifs of any size") {
-  const KeepMotifLimits small({.pending = 6, .steps = 2, .times = 2, .often = 5, .patience = 0});
+  const KeepMotifLimits small({.steps = 2, .times = 2, .pending = 6, .often = 5, .patience = 0});
   for (uint64_t seed = 0; seed < 60; ++seed) {
     for (const DType dtype : {DType::f64, DType::f32}) {
       Rows want;

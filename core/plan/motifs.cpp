@@ -245,6 +245,8 @@ MotifLimits& motif_limits() {
 bool fold_motifs(Tape& tape, const Pending& now, std::vector<Node*>& pending, bool fixed) {
   const MotifLimits& limits = motif_limits();
   if (!passes().find_cells() || now.nodes.size() < limits.pending) return false;
+  const auto is_product = [](const Node* n) { return n->op->kind == Kind::matmul; };
+  if (static_cast<size_t>(std::ranges::count_if(now.nodes, is_product)) < limits.times) return false;
   static thread_local uint64_t wait = 0, next_wait = 1;
   wait = std::min(wait, limits.patience);
   if (wait > 0) {
