@@ -109,6 +109,8 @@ void Tape::add_motif(Motif motif) {
   fold_at_ = 0;
 }
 
+void Tape::forget_motifs() { motifs_.clear(); }
+
 void Tape::fold(bool all) {
   const size_t often = plan::motif_limits().often;
   const size_t size = pending_.size();

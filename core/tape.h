@@ -165,6 +165,7 @@ class Tape {
 
   // ---- Motifs (fold.cpp) ----
   void add_motif(Motif motif);
+  void forget_motifs();
   // Calls of motifs become one each; `all`: those at the end too, which others might follow.
   void fold(bool all = false);
   // While one lives, what is pending stays as it was recorded: somebody walks along it.
