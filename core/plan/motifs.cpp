@@ -60,6 +60,7 @@ class Finder {
     members_.clear();
     std::span<const uint32_t> nodes = rounds.nodes(round);
     const uint32_t first = nodes.front(), end = next_of_its_kind(rounds, round);
+    if (end <= first) return false;  // they lie mixed
     while (nodes.back() >= end) nodes = nodes.first(nodes.size() - 1);
     size_t others = 0;
     for (uint32_t k = nodes.back() + 1; k-- > 0;) {
