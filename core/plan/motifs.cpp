@@ -45,16 +45,16 @@ class Finder {
   bool is_private(size_t k) const {
     return readers_[k] > 0 && read_inside_[k] == readers_[k] && tape_.pending()[k]->handles == 0;
   }
-  void count(size_t k, uint32_t times) {
+  void count(size_t k, int times) {
     for (Id id : graph_.in(graph_.nodes[k])) {
-      if (graph_.is_node(id)) read_inside_[graph_.node_of(id)] += times;
+      if (graph_.is_node(id)) read_inside_[graph_.node_of(id)] += static_cast<uint32_t>(times);
     }
   }
   // The round as far as the next one of its kind, and what is made between its calls and before them for it
   // alone. False where much else lies between them.
   bool find_stretch(const Rounds& rounds, size_t round) {
     for (uint32_t k : members_) {
-      count(k, ~0u);
+      count(k, -1);
       step_[k] = -1;
     }
     members_.clear();
