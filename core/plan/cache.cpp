@@ -18,10 +18,7 @@ class Cache {
  public:
   // The plan for what is pending; made where its structure is new, whose words it then takes.
   std::shared_ptr<const Plan> find(Pending& pending, bool rewritten = false) {
-    if (auto plan = known(pending)) {
-      ++stats_.plans_found;
-      return plan;
-    }
+    if (auto plan = known(pending)) return plan;
     ++stats_.plans_built;
     const size_t lists = pending.lists->size();
     std::unique_ptr<Plan> made = make(pending, rewritten);
@@ -34,9 +31,12 @@ class Cache {
     return plan;
   }
 
+  // Null where there is none.
   std::shared_ptr<const Plan> known(const Pending& pending) {
     const auto* plan = plans_.find(pending.hash, [&](const auto& p) { return equal(*p, pending); });
-    return plan ? *plan : nullptr;
+    if (!plan) return nullptr;
+    ++stats_.plans_found;
+    return *plan;
   }
 
   // A plan larger than a cache should hold is not kept beyond its run.
@@ -150,12 +150,14 @@ void release_history(Tape& tape, const Pending& now) {
 void run_pending(Tape& tape, std::vector<Node*> pending) {
   Pending run_now;
   std::swap(run_now, scratch);  // its vectors keep their memory from run to run
+  std::shared_ptr<const Plan> plan;
   do {
     read_structure(pending, run_now);
-  } while (!cache.known(run_now) && fold_motifs(tape, run_now, pending, false));
+    plan = cache.known(run_now);
+  } while (!plan && fold_motifs(tape, run_now, pending, false));
   Node* failed = nullptr;
   try {
-    const auto plan = cache.find(run_now);
+    if (!plan) plan = cache.find(run_now);
     std::optional<verify::OneByOne> expected;
     if (verify::on()) expected.emplace().compute(run_now.nodes);
     std::vector<Value> values = run(*plan, {run_now.leaves, run_now.nodes, run_now.floats}, &failed);

@@ -154,17 +154,13 @@ class Finder {
     if (!find_outputs(motif) || !make_template(motif, arguments)) return {};
     return motif;
   }
-  // What all calls share: a weight, a bias. Others are rows.
+  // What some step reads as all calls do, and so the others too.
   std::vector<const Node*> shared_by_calls(const Rounds& rounds) const {
     std::vector<const Node*> shared;
     for (uint32_t k : members_) {
       const GraphNode& n = graph_.nodes[k];
       for (size_t p = 0; p < n.inputs; ++p) {
-        const Id id = graph_.in(n)[p];
-        const Shape& s = graph_.shape(id);
-        if (rounds.is_constant(id) &&
-            ((n.op->kind == Kind::matmul && p == 1) || s.rank() != 2 || s[0] != n.shape[0]))
-          shared.push_back(tape_.pending()[k]->in[p]);
+        if (rounds.is_captured(n, p)) shared.push_back(tape_.pending()[k]->in[p]);
       }
     }
     return shared;
@@ -210,7 +206,8 @@ class Finder {
       requires_grad = requires_grad || step.requires_grad;
       first_output = std::min(first_output, k);
     }
-    if (out.size() > Node::kMostOutputs) return false;
+    const size_t left = out.size() == 1 ? 1 : 1 + out.size();  // the call, and a node for each output
+    if (out.size() > Node::kMostOutputs || left >= nodes.size()) return false;
     // The call comes before its outputs; an only one is the call itself.
     motif.call = out.size() == 1 ? first_output : first_output - 1;
     while (motif.call < motif.steps.size() && motif.steps[motif.call].requires_grad != requires_grad)
@@ -260,8 +257,7 @@ bool fold_motifs(Tape& tape, const Pending& now, std::vector<Node*>& pending, bo
   bool any = false;
   for (const bool repeated : {false, true}) {
     Rounds rounds(graph, fixed);
-    if (any || !(repeated ? rounds.find_repeated() : rounds.find())) continue;
-    any = Finder(tape, graph).find(rounds);
+    any = any || (rounds.find(repeated) && Finder(tape, graph).find(rounds));
   }
   pending = tape.take_pending();
   if (pending.size() < now.nodes.size()) {

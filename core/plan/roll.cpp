@@ -44,14 +44,6 @@ class Rolling {
 
   // ---- Which are alike ----
 
-  // An input that all calls share: a weight, a bias. Others are rows.
-  bool is_captured(const GraphNode& n, size_t p) const {
-    const Id id = graph_.in(n)[p];
-    if (!rounds_.is_constant(id)) return false;
-    if (n.op->kind == Kind::matmul && p == 1) return true;
-    const Shape& s = graph_.shape(id);
-    return s.rank() != 2 || s[0] != n.shape[0] || !is_float(graph_.dtype(id));
-  }
   bool is_inside(Id id, size_t round) const { return rounds_.of_value(id) == static_cast<int32_t>(round); }
 
   // Of the first so many of its nodes.
@@ -68,9 +60,9 @@ class Rolling {
       for (int64_t i : graph_.list_of(n)) words.push_back(word(i));
       for (size_t p = 0; p < n.inputs; ++p) {
         const Id id = graph_.in(n)[p];
-        words.push_back(is_inside(id, round) ? word(rounds_.position(graph_.node_of(id))) << 2
-                        : is_captured(n, p)  ? word(rounds_.canon(id)) << 2 | 1
-                                             : word(graph_.shape(id)[1]) << 2 | 2);
+        words.push_back(is_inside(id, round)        ? word(rounds_.position(graph_.node_of(id))) << 2
+                        : rounds_.is_captured(n, p) ? word(rounds_.canon(id)) << 2 | 1
+                                                    : word(graph_.shape(id)[1]) << 2 | 2);
       }
     }
   }
@@ -162,7 +154,7 @@ class Rolling {
       for (uint32_t p = 0; p < n.inputs; ++p) {
         const Id id = rounds_.canon(graph_.in(n)[p]);
         if (is_inside(graph_.in(n)[p], round)) continue;
-        if (!is_captured(n, p)) {
+        if (!rounds_.is_captured(n, p)) {
           const size_t a = argument(f, {k, p});
           if (a == f.arguments.size()) f.arguments.push_back({k, p});
           f.rows.push_back(static_cast<Id>(a));
@@ -198,7 +190,7 @@ class Rolling {
         const Id id = graph_.in(n)[p];
         if (is_inside(id, round)) {
           in.push_back(body.graph.id_of(rounds_.position(graph_.node_of(id))));
-        } else if (is_captured(n, p)) {
+        } else if (rounds_.is_captured(n, p)) {
           const auto at = std::ranges::find(f.captured, rounds_.canon(id));
           in.push_back(static_cast<Id>(body.arguments) + static_cast<Id>(at - f.captured.begin()));
         } else {

@@ -17,9 +17,6 @@ const Op* found_template(Body& body) {
   return op;
 }
 
-bool Rounds::find() { return find(false); }
-bool Rounds::find_repeated() { return find(true); }
-
 bool Rounds::find(bool repeated) {
   if (products() < kLeast) return false;
   grouping_.find_ways();

@@ -17,17 +17,16 @@ const Op* found_template(Body& body);
 // round begins with such a product, h W, and what works on its rows follows it.
 class Rounds {
  public:
-  static constexpr size_t kLeast = 4;  // of a weight's products: fewer are no cycle worth the trouble
-  static constexpr size_t kOften = 16;
+  static constexpr size_t kLeast = 4;   // of a weight's products: fewer are no cycle worth the trouble
+  static constexpr size_t kOften = 16;  // likewise where they are in no cycle
   static constexpr size_t kMostClasses = 64;
 
   // `fixed`: the numbers that calls read will be the same whenever the plan runs. Else calls that read some
   // are in no round.
   Rounds(const Graph& graph, bool fixed)
       : graph_(graph), fixed_(fixed), count_(graph.nodes.size()), grouping_(graph) {}
-  bool find();
-  // Instead: what products with the same weight begin that come often and depend on none such.
-  bool find_repeated();
+  // `repeated`: instead of cycles, what begins with products with the same weight that depend on none such.
+  bool find(bool repeated = false);
   // The rest of the round's nodes follow it, as what is in no round.
   void shorten(size_t round, size_t size);
 
@@ -48,6 +47,14 @@ class Rounds {
   bool is_constant(Id id) const {
     return !graph_.is_node(id) || grouping_.way(graph_.node_of(id)) == Way::constant;
   }
+  // An input that all calls share: a weight, a bias. Others are rows.
+  bool is_captured(const GraphNode& n, size_t p) const {
+    const Id id = graph_.in(n)[p];
+    if (!is_constant(id)) return false;
+    if (n.op->kind == Kind::matmul && p == 1) return true;
+    const Shape& s = graph_.shape(id);
+    return s.rank() != 2 || s[0] != n.shape[0] || !is_float(graph_.dtype(id));
+  }
   Id canon(Id id) const { return grouping_.canon(id); }
   uint64_t products_of(size_t round) const { return rounds_[round].classes; }  // a bit for each weight
   // Whether a node works on so many rows one by one.
@@ -65,7 +72,6 @@ class Rounds {
     uint32_t begin = 0, size = 0;
   };
 
-  bool find(bool repeated);
   size_t products() const;
   bool is_product(size_t node) const;
   bool find_classes(bool repeated);
