@@ -27,7 +27,7 @@ class Without : public Stepper {
 
 const std::vector<std::string>& switchable_passes() {
   static const std::vector<std::string> names{"prune", "commute", "batch", "roll",  "recur",     "accumulate",
-                                              "fuse",  "pack",    "place", "split", "recompute", "loss"};
+                                              "fuse",  "pack",    "place", "split", "recompute", "loss", "lookup"};
   return names;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <iterator>
 
+#include "tests/least_looked_up.h"
 #include "tests/motif_limits.h"
 #include "tests/random_sequence.h"
 
@@ -29,6 +30,7 @@ const char* const kPlans[] = {"",
                               "-fuse",
                               "-place",
                               "-loss",
+                              "-lookup",
                               "none",
                               "-batch,-accumulate",
                               "none,batch",
@@ -54,6 +56,7 @@ uint64_t seeds(uint64_t usual) { return more_seeds ? std::strtoull(more_seeds, n
 }  // namespace
 
 TEST_CASE("sequences: planned, also without each pass, equals eager, values and gradients") {
+  const tests::KeepLeastLookedUp any(0);
   const uint64_t before = tape_stats().live_nodes;
   constexpr size_t kAll = std::size(kPlans);
   for (uint64_t seed = 0; seed < seeds(300); ++seed) {

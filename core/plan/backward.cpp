@@ -166,6 +166,7 @@ Graph rewritten(const Pending& now, const Node* loss) {
   Graph graph = batch(read, false, true);
   if (passes().prune) graph = prune(graph);
   if (passes().commute) graph = commute(std::move(graph));
+  if (passes().lookup) graph = look_up_inside(std::move(graph));
   return graph;
 }
 

@@ -129,10 +129,11 @@ struct Name {
   bool Passes::*on;
 };
 constexpr Name kNames[] = {
-    {"prune", &Passes::prune}, {"commute", &Passes::commute},     {"batch", &Passes::batch},
-    {"roll", &Passes::roll},   {"recur", &Passes::recur},         {"accumulate", &Passes::accumulate},
-    {"fuse", &Passes::fuse},   {"pack", &Passes::pack},           {"place", &Passes::place},
-    {"split", &Passes::split}, {"recompute", &Passes::recompute}, {"loss", &Passes::loss}};
+    {"prune", &Passes::prune},  {"commute", &Passes::commute},     {"batch", &Passes::batch},
+    {"roll", &Passes::roll},    {"recur", &Passes::recur},         {"accumulate", &Passes::accumulate},
+    {"fuse", &Passes::fuse},    {"pack", &Passes::pack},           {"place", &Passes::place},
+    {"split", &Passes::split},  {"recompute", &Passes::recompute}, {"loss", &Passes::loss},
+    {"lookup", &Passes::lookup}};
 
 // "-fuse,-batch", or "" for all, or "none".
 Passes parse(std::string_view text) {
@@ -156,7 +157,7 @@ Passes parse(std::string_view text) {
     if (!known) {
       fail(
           "REEL_PLAN: '{}' is no pass: want none, or names with + or - before them, of prune, commute, "
-          "batch, roll, recur, accumulate, fuse, pack, place, split, recompute, loss",
+          "batch, roll, recur, accumulate, fuse, pack, place, split, recompute, loss, lookup",
           word);
     }
   }

@@ -143,7 +143,7 @@ bool read_body(std::span<Node* const> nodes, const Tensors& arguments, const Ten
 
 struct Passes {
   bool prune = true, commute = true, batch = true, roll = true, recur = true, accumulate = true, fuse = true,
-       pack = true, place = true, split = true, recompute = true, loss = true;
+       pack = true, place = true, split = true, recompute = true, loss = true, lookup = true;
   uint64_t bits() const;
   bool find_cells() const { return roll && recur && batch; }
 };
@@ -155,6 +155,10 @@ Graph prune(const Graph& graph);  // equal nodes become one, dead ones none
 // `differentiated`: a gradient will be asked for.
 Graph batch(const Graph& graph, bool products_only = false, bool differentiated = false);
 Graph commute(Graph graph);  // what is made of rows looked up is rows of what is made of the table
+// Rows of a small table are looked up by the recurrence that reads them, where it has several threads.
+Graph look_up_inside(Graph graph);
+// Below that the rows stay in a cache, and a call at every level costs more than one for all; tests set it.
+int64_t& least_bytes_looked_up();
 // Whether a node looks up rows in a table so small that it is better to work on the table.
 bool is_look_up(const Graph& graph, const GraphNode& n);
 // Whether a node makes each of its rows of one row of `rows` and of what all share.

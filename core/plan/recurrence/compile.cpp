@@ -136,16 +136,23 @@ class Compiling {
     if (v.offset != 0 || made_->bases[static_cast<size_t>(v.root)].base != Base::scratch) return false;
     if (std::ranges::count_if(all, [&](const Result& r) { return root_of(r.id) == v.root; }) > 1)
       return false;
-    Step* maker = nullptr;
-    for (Step& step : plan().steps) {
+    std::vector<size_t> makers;
+    for (size_t s = 0; s < plan().steps.size(); ++s) {
+      const Step& step = plan().steps[s];
       for (uint32_t k = 0; k < step.inputs + step.outputs; ++k) {
         if (root_of(plan().operands[step.first + k]) != v.root) continue;
-        if (k < step.inputs || maker) return false;
-        maker = &step;
+        if (k < step.inputs) return false;
+        makers.push_back(s);
       }
     }
-    if (!maker || maker->what != Do::call) return false;
-    return maker->add = plan().nodes[static_cast<size_t>(maker->node)].op->accumulates;
+    if (makers.empty()) return false;
+    Step& first = plan().steps[makers[0]];
+    if (makers.size() == 2 && first.what == Do::zero && plan().steps[makers[1]].add) {
+      plan().steps.erase(plan().steps.begin() + static_cast<std::ptrdiff_t>(makers[0]));
+      return true;
+    }
+    if (makers.size() > 1 || first.what != Do::call) return false;
+    return first.add = plan().nodes[static_cast<size_t>(first.node)].op->accumulates;
   }
 
   // Whether each operand has a row for each row of the level.
@@ -173,7 +180,7 @@ class Compiling {
         made_->by_rows[step.first + k] = rows[id];
         any = any || rows[id];
       }
-      if (any) {
+      if (any || step.what == Do::zero) {
         made_->level.push_back({s, row_sum(step)});
       } else {
         made_->once.push_back(s);

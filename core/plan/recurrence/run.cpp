@@ -39,15 +39,16 @@ class Running {
     for (size_t s : c_.once) thread.step(c_.plan->steps[s], -1, explain::on());
   }
 
-  // `sums`: room for the totals, zero.
-  void levels(const Share& share, bool first, std::byte* sums) {
+  // `sums`: room for the totals; null: the result itself, for the first thread.
+  void levels(const Share& share, std::byte* sums) {
     const Compiled& c = c_;
     int64_t gathered = 0;
     for (int64_t bytes : c.read_bytes) gathered += bytes * c.capacity + 64;
     Buffer own;
-    if (!first) own = Buffer(static_cast<size_t>(std::max<int64_t>(c.plan->arena_bytes, 1)));
+    if (sums) own = Buffer(static_cast<size_t>(std::max<int64_t>(c.plan->arena_bytes, 1)));
     const Buffer rows(static_cast<size_t>(std::max<int64_t>(gathered, 1)));
-    Thread thread(*this, first ? shared_.data() : own.data(), rows.data(), sums);
+    Thread thread(*this, sums ? own.data() : shared_.data(), rows.data(), sums);
+    thread.clear_totals();
     const bool explained = explain::on();
     for (const auto& level : share) {
       if (level.begin == level.end) continue;
@@ -64,14 +65,18 @@ class Running {
     }
   }
 
-  // In `threads` rooms one behind another; then their sum in the result.
   int64_t totals_bytes() const { return sum_at(c_.totals.size()); }
-  void write_totals(const std::byte* sums, int threads) const {
-    for (const Compiled::Total& total : c_.totals) {
-      const int64_t bytes = size_of_total(total);
-      std::memset(outputs_[total.output], 0, static_cast<size_t>(bytes));
-      for (int t = 0; t < threads; ++t) add(outputs_[total.output], sums + t * totals_bytes(), bytes);
-      sums += bytes;
+  // Those of the other threads, in so many rooms one behind another, onto the first one's.
+  void add_totals(const std::byte* sums, int others) const {
+    for (size_t k = 0; k < c_.totals.size(); ++k) {
+      const int64_t bytes = size_of_total(c_.totals[k]), width = static_cast<int64_t>(size_of(e_.out.dtype));
+      std::byte* to = outputs_[c_.totals[k].output];
+      parallel_for(others > 0 ? bytes / width : 0, others, [&](int64_t begin, int64_t end) {
+        for (int t = 0; t < others; ++t) {
+          const std::byte* from = sums + t * totals_bytes() + sum_at(k);
+          add(to + begin * width, from + begin * width, (end - begin) * width);
+        }
+      });
     }
   }
 
@@ -102,7 +107,7 @@ class Running {
     std::byte* base_of(size_t root) const {
       const Compiled::RootBase& b = all_.c_.bases[root];
       if (b.base == Base::shared) return all_.e_.in[all_.r_.rows + b.index].data;
-      if (b.base == Base::total && sums_) return sums_ + all_.sum_at(b.index);
+      if (b.base == Base::total) return total(b.index);
       return (b.base == Base::kept ? all_.shared_.data() : arena_) + plan_.roots[root].offset;
     }
 
@@ -145,13 +150,21 @@ class Running {
                    static_cast<size_t>(floats));
     }
 
+    // Where the k-th sum over rows is made.
+    std::byte* total(size_t k) const {
+      return sums_ ? sums_ + all_.sum_at(k) : all_.outputs_[all_.c_.totals[k].output];
+    }
+    void clear_totals() {
+      for (size_t k = 0; k < all_.c_.totals.size(); ++k)
+        std::memset(total(k), 0, static_cast<size_t>(all_.size_of_total(all_.c_.totals[k])));
+    }
     void add_totals() {
       for (size_t k = 0; k < all_.c_.totals.size(); ++k) {
-        const Compiled::Total& total = all_.c_.totals[k];
-        if (total.added) continue;
-        const PlannedValue& v = plan_.values[static_cast<size_t>(total.value)];
+        const Compiled::Total& sum = all_.c_.totals[k];
+        if (sum.added) continue;
+        const PlannedValue& v = plan_.values[static_cast<size_t>(sum.value)];
         const std::byte* made = arena_ + plan_.roots[static_cast<size_t>(v.root)].offset + v.offset;
-        all_.add(sums_ + all_.sum_at(k), made, all_.size_of_total(total));
+        all_.add(total(k), made, all_.size_of_total(sum));
       }
     }
 
@@ -328,17 +341,16 @@ void run_recurrence(const Exec& e) {
   const int most_threads = passes().split ? threads_for(e.out.shape.numel() * 8) : 1;
   std::vector<Share> split = most_threads > 1 ? shares(r, schedule, most_threads) : std::vector<Share>();
   const int threads = split.empty() ? 1 : most_threads;
-  const auto room = static_cast<size_t>(running.totals_bytes() * threads);
-  const Buffer sums(std::max<size_t>(room, 1));
-  std::memset(sums.data(), 0, room);
+  const int64_t each = running.totals_bytes();
+  const Buffer sums(static_cast<size_t>(std::max<int64_t>(each * (threads - 1), 1)));
   if (split.empty()) {
-    running.levels(schedule.levels, true, sums.data());
+    running.levels(schedule.levels, nullptr);
   } else {
     run_on_threads(threads, [&](int t) {
-      running.levels(split[static_cast<size_t>(t)], t == 0, sums.data() + t * running.totals_bytes());
+      running.levels(split[static_cast<size_t>(t)], t == 0 ? nullptr : sums.data() + (t - 1) * each);
     });
   }
-  running.write_totals(sums.data(), threads);
+  running.add_totals(sums.data(), threads - 1);
 }
 
 }  // namespace reel::plan

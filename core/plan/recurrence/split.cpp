@@ -129,8 +129,9 @@ class Splitting {
         return graph_.is_node(i) && split_.outside[graph_.node_of(i)] == Split::Outside::after;
       });
       const GraphNode& n = graph_.nodes[k];
-      const bool total = of(id) == Of::sum && n.op == &sum_to_op && graph_.is_node(in[0]) &&
-                         of(in[0]) == Of::row && split_.inside[graph_.node_of(in[0])];
+      const bool total = of(id) == Of::sum && (n.op == &sum_to_op || rows_of_small_table(n)) &&
+                         graph_.is_node(in[0]) && of(in[0]) == Of::row &&
+                         split_.inside[graph_.node_of(in[0])];
       if (total || state[k] || (depends_[static_cast<size_t>(id)] && feeds_[k])) {
         split_.inside[k] = true;
       } else if (of(id) == Of::sum || late || (depends_[static_cast<size_t>(id)] && heavy_[k])) {
@@ -141,6 +142,14 @@ class Splitting {
         split_.outside[k] = Split::Outside::before;
       }
     }
+  }
+
+  // A sum of rows at ids that stays in the cache from level to level.
+  bool rows_of_small_table(const GraphNode& n) const {
+    constexpr int64_t kMostBytes = 1 << 18;
+    return n.op == &accumulate_op && graph_.list_of(n).size() == kPlaceWords &&
+           place_of(graph_.list_of(n), 0).at == Place::At::rows &&
+           n.shape.numel() * static_cast<int64_t>(size_of(n.dtype)) <= kMostBytes;
   }
 
   // What a kernel of the level can do on the way is not done in a pass of its own before; but what can be
