@@ -23,8 +23,6 @@ Tensor reshaped(const Tensor& x, const Shape& shape);  // the same elements, row
 Tensor stretch(const Tensor& x, int64_t begin, const Shape& shape);
 Tensor index_select(Arg x, int64_t axis, Arg ids);  // out[.., j, ..] = x[.., ids[j], ..]
 
-void check_ids(const Array& ids, int64_t size);  // throws index_select's error unless all are 0 to size - 1
-
 // The sum of contributions to a value of this shape, zero where there are none: how the tape adds up
 // gradients.
 Tensor accumulate(const std::vector<Contribution>& parts, const Shape& shape, DType dtype);

@@ -11,7 +11,6 @@ std::unique_ptr<Plan> make_plan(Graph graph, bool rewritten) {
   graph = batch(graph, rewritten);
   if (passes().prune) graph = prune(graph);
   if (passes().commute && !rewritten) graph = commute(std::move(graph));
-  if (passes().lookup && !rewritten) graph = look_up_inside(std::move(graph));
   if (passes().accumulate) graph = join_sums(std::move(graph));
   if (passes().loss) graph = loss(std::move(graph));
   if (passes().fuse) {

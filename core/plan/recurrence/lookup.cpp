@@ -10,23 +10,6 @@ namespace reel::plan {
 
 namespace {
 
-// A table's ids as they are: what is wrong with them is said before the levels begin, and where.
-const Op& checked_ids_op() {
-  static const Op op{
-      .name = "checked_ids",
-      .doc = "ids, after all were seen to be rows of a table; made by the planner",
-      .kind = Kind::other,
-      .shape = [](Signature& s) { s.shape = s.in(0), s.dtype = s.in_dtype(0); },
-      .inputs = 2,
-      .bytes =
-          [](const Exec& e) {
-            check_ids(e.in[0], e.in[1].shape[0]);
-            std::copy_n(e.in[0].as<int64_t>(), e.in[0].shape.numel(), e.out.as<int64_t>());
-          },
-  };
-  return op;
-}
-
 class LookingUp {
  public:
   explicit LookingUp(const Graph& graph) : graph_(graph), rewrite_(graph), readers_(graph.readers()) {}
@@ -75,7 +58,7 @@ class LookingUp {
     if (const Recurrence* r =
             intern(with_look_ups(plain.body, from, tables), plain.rows, plain.reads, plain.own)) {
       now.op = &r->op;
-      for (size_t p : from) in[p] = checked_ids(graph_.node(graph_.in(n)[p]));
+      for (size_t p : from) in[p] = rewrite_.now(graph_.in(graph_.node(graph_.in(n)[p]))[1]);
       // What is shared comes before the sources of rows.
       const auto sources = in.begin() + static_cast<std::ptrdiff_t>(plain.rows + plain.shared());
       in.insert(sources, tables.begin(), tables.end());
@@ -84,14 +67,6 @@ class LookingUp {
     }
     rewrite_.set(graph_.id_of(k), rewrite_.to.add(now, in, graph_.list_of(n)));
     return true;
-  }
-
-  Id checked_ids(const GraphNode& look_up) {
-    const auto in = graph_.in(look_up);
-    const Id ids_and_table[] = {rewrite_.now(in[1]), rewrite_.now(in[0])};
-    return rewrite_.to.add(
-        {.op = &checked_ids_op(), .origin = look_up.origin, .dtype = DType::i64, .shape = {look_up.shape[0]}},
-        ids_and_table);
   }
 
   Body with_look_ups(const Body& plain, const std::vector<size_t>& from, const std::vector<Id>& tables) {
