@@ -315,5 +315,34 @@ TEST_CASE("a forked child has a pool of its own") {
 }
 #endif
 
+TEST_CASE("work ahead is done once, by another thread or in the end by the one that waits") {
+  for (const int threads : {1, 2}) {
+    set_num_threads(threads);
+    for (int round = 0; round < 200; ++round) {
+      std::atomic<int> done = 0, others = 0;
+      const auto body = [&] { ++done; };
+      {
+        Ahead ahead(body);
+        if (round % 3 == 0) run_on_threads(2, [&](int) { ++others; });  // waits for it
+        if (round % 2 == 0) {
+          ahead.wait();
+          CHECK(done == 1);
+          ahead.wait();
+        }
+        Ahead second(body);  // there is one already, or not
+        second.wait();
+      }
+      CHECK(done <= 2);
+      CHECK(done >= (round % 2 == 0 ? 2 : 1));
+      CHECK(others == (round % 3 == 0 ? 2 : 0));
+    }
+    const auto fails = [] { fail("no"); };
+    Ahead ahead(fails);
+    CHECK_THROWS_AS(ahead.wait(), Error);
+    const Ahead forgotten(fails);
+  }
+  set_num_threads(0);
+}
+
 }  // namespace
 }  // namespace reel

@@ -62,6 +62,7 @@ struct Region {
   std::atomic<int> next;  // pieces that no thread was given
   std::exception_ptr error = nullptr;
   std::atomic_flag failed = ATOMIC_FLAG_INIT;
+  bool done = false;  // of what was begun ahead
 
   void run(int i) {
     try {
@@ -132,9 +133,25 @@ class Pool {
     for (const auto& worker : workers_) worker->rouse();
   }
 
+  // Gives it to a thread that does it when it can; false where there is none.
+  bool begin(Region& region) {
+    const std::unique_lock lock(busy_, std::try_to_lock);
+    if (!lock || ahead_ || grow(1) < 1) return false;
+    ahead_ = &region;
+    workers_[0]->post(region);
+    return true;
+  }
+  // Whether it is done; where it was not begun, it will not be.
+  bool end(Region& region) {
+    const std::unique_lock lock(busy_);
+    if (ahead_ == &region) settle();
+    return region.done;
+  }
+
   bool run(Region& region) {
     const std::unique_lock lock(busy_, std::try_to_lock);
     if (!lock) return false;
+    settle();
     const int helpers = grow(std::min(region.n, num_threads()) - 1);
     region.next = helpers + 1;
     for (int i = 0; i < helpers; ++i) workers_[static_cast<size_t>(i)]->post(region);
@@ -152,6 +169,17 @@ class Pool {
   }
 
  private:
+  // What was given ahead is done, or taken back.
+  void settle() {
+    if (!ahead_) return;
+    Worker& worker = *workers_[0];
+    if (!worker.take_back()) {
+      worker.wait_until_done();
+      ahead_->done = true;
+    }
+    ahead_ = nullptr;
+  }
+
   // Threads that exist, at most `want`. They receive no signals: oneDNN's stack is no place for a handler.
   int grow(int want) {
     const int have = static_cast<int>(workers_.size());
@@ -173,6 +201,7 @@ class Pool {
   }
 
   std::mutex busy_;
+  Region* ahead_ = nullptr;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 
@@ -226,6 +255,30 @@ void run_on_threads(int n, Callable<int> body) {
   if (n == 1 || outer || omp_in_parallel() || num_threads() == 1 || !pool().run(region)) region.run_rest();
   inside = outer;
   if (region.error) std::rethrow_exception(region.error);
+}
+
+struct Ahead::Work {
+  struct Call {
+    Callable<> body;
+    void operator()(int) const { body(); }
+  } call;
+  Region region{.body = call, .n = 1, .next = 1};
+  bool given = false;
+};
+
+Ahead::Ahead(Callable<> body) : work_(new Work{.call = {body}}) {
+  work_->given = !inside && !omp_in_parallel() && num_threads() > 1 && pool().begin(work_->region);
+}
+
+Ahead::~Ahead() {
+  if (work_ && work_->given) pool().end(work_->region);
+}
+
+void Ahead::wait() {
+  if (!work_) return;
+  const std::unique_ptr<Work> work = std::move(work_);
+  if (!work->given || !pool().end(work->region)) work->region.run(0);
+  if (work->region.error) std::rethrow_exception(work->region.error);
 }
 
 void parallel_for(int64_t n, int64_t cost, Callable<int64_t, int64_t> body) {

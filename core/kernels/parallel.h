@@ -42,6 +42,21 @@ void parallel_for(int64_t n, int64_t cost, Callable<int64_t, int64_t> body);
 // belongs to the thread, not to i. Inside, everything else runs on one thread. The first error is passed on.
 void run_on_threads(int n, Callable<int> body);
 
+// Calls body() on another thread while this one goes on, or in wait() where no other has begun by then.
+// Somebody else keeps the body alive. Other work for threads waits until it is done.
+class Ahead {
+ public:
+  explicit Ahead(Callable<> body);
+  ~Ahead();
+  Ahead(const Ahead&) = delete;
+  Ahead& operator=(const Ahead&) = delete;
+  void wait();  // passes an error on
+
+ private:
+  struct Work;
+  std::unique_ptr<Work> work_;
+};
+
 // Work for several threads is about to come: those that sleep begin to wake.
 void rouse_threads();
 

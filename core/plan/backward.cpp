@@ -15,6 +15,7 @@
 #include "core/kernels/parallel.h"
 #include "core/plan/cache.h"
 #include "core/plan/explain.h"
+#include "core/plan/pack_ahead.h"
 #include "core/plan/recent.h"
 #include "core/plan/verify.h"
 #include "core/structural.h"
@@ -348,6 +349,8 @@ bool run_backward(Tape& tape, const Tensor& loss, Where where) {
     } while (fast && !recipe && fold_motifs(tape, now, pending, true));
     if (fast) {
       std::shared_ptr<const Plan> plan = recipe ? recipe->plan.lock() : nullptr;
+      std::optional<PackingAhead> packing;
+      if (!plan) packing.emplace(now.leaves);
       if (plan) {
         plan_found(*plan);
       } else if (recipe && recipe->possible) {

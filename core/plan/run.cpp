@@ -8,6 +8,7 @@
 #include "core/kernels/parallel.h"
 #include "core/kernels/pointwise.h"
 #include "core/plan/explain.h"
+#include "core/plan/pack_ahead.h"
 #include "core/plan/plan.h"
 #include "core/structural.h"
 
@@ -201,9 +202,8 @@ void run_step(const Plan& plan, const Step& step, const Run& run, const Operands
     }
     case Do::pack: {
       const Product& p = plan.products[static_cast<size_t>(step.kernel)];
-      PackedMatrix& packed = plan.packed[static_cast<size_t>(p.packed)];
-      packed.move_to(out->data);
-      return packed.pack({in[0].as<const float>(), p.b_row, p.b_col});
+      return pack({in[0].as<const float>(), p.b_row, p.b_col}, plan.packed[static_cast<size_t>(p.packed)],
+                  out->data);
     }
     case Do::call: {
       const PlannedNode& node = plan.nodes[static_cast<size_t>(step.node)];

@@ -137,8 +137,9 @@ uint64_t hash_of(const Pending& pending) {
 void read_structure(std::span<Node* const> pending, Pending& out, const Node* loss) {
   const explain::Scope scope(explain::Phase::structure);
   out.words.clear();
-  out.words.reserve(out.nodes.size() * 4);                  // of the last time
-  out.words.insert(out.words.end(), {passes().bits() << 1 | (num_threads() > 1), 0});  // how many nodes: below
+  out.words.reserve(out.nodes.size() * 4);  // of the last time
+  out.words.insert(out.words.end(),
+                   {passes().bits() << 1 | (num_threads() > 1), 0});  // how many nodes: below
   out.lists = std::make_shared<std::vector<int64_t>>();
   out.leaves.clear();
   out.nodes.clear();
