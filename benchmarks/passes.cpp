@@ -26,8 +26,9 @@ class Without : public Stepper {
 }  // namespace
 
 const std::vector<std::string>& switchable_passes() {
-  static const std::vector<std::string> names{"prune", "commute", "batch", "roll",  "recur",     "accumulate",
-                                              "fuse",  "pack",    "place", "split", "recompute", "loss", "lookup"};
+  static const std::vector<std::string> names{"prune",      "commute", "batch", "roll",  "recur",
+                                              "accumulate", "fuse",    "pack",  "place", "split",
+                                              "recompute",  "loss",    "lookup"};
   return names;
 }
 

@@ -50,6 +50,7 @@ thread_local Weights weights;
 }  // namespace
 
 PackingAhead::PackingAhead(std::span<Node* const> leaves) {
+  if (num_threads() == 1) return;
   bool any = false;
   for (Weight& w : weights.known) {
     w.ahead = std::ranges::any_of(leaves, [&](const Node* leaf) {
