@@ -63,6 +63,7 @@ class Batching {
   // The call of the recurrence itself, and its outputs.
   void levels_of(const Calls& calls, const Cut& cut, const GraphNode& call, std::vector<Id>& values);
   // Elements of a flat value from `begin` on, under this shape.
+  bool is_zero(Id id) const;
   Id stretch(Id flat, int64_t begin, const Shape& shape, const GraphNode& call);
   // What calls take for an argument that no other call makes: a value, and the first row of each.
   struct Given {

@@ -36,11 +36,13 @@ void find_carried(Graph& graph) {
   }
 }
 
+bool is_carried(const Exec& e, size_t output) { return output < kBits && (e.attrs.i[0] >> output & 1) != 0; }
+
 // Of a carried output: how many rows it takes, after which the first are written again; 0: all of them, where
 // levels differ in size, a level reads another than the one before it, or the rows lie over an input's.
 int64_t rows_carried(const Exec& e, const Schedule& schedule, size_t output) {
   const Recurrence& r = *e.op.recurrence;
-  if (output >= kBits || (e.attrs.i[0] >> output & 1) == 0) return 0;
+  if (!is_carried(e, output)) return 0;
   const auto width = static_cast<int64_t>(size_of(e.out.dtype));
   const std::byte* begin = e.out.data + r.offset(output, schedule.rows) * width;
   const std::byte* end = begin + r.shape(output, schedule.rows).numel() * width;

@@ -182,10 +182,27 @@ class Compiling {
       }
       if (any || step.what == Do::zero) {
         made_->level.push_back({s, row_sum(step)});
+        if (step.what == Do::product) describe_product(step, made_->level.back());
       } else {
         made_->once.push_back(s);
       }
     }
+  }
+
+  void describe_product(const Step& product, Compiled::AtEveryLevel& at) {
+    const auto root_of = [&](uint32_t operand) {
+      return static_cast<size_t>(plan().values[static_cast<size_t>(plan().operands[operand])].root);
+    };
+    const size_t left = root_of(product.first), out = root_of(product.first + product.inputs);
+    if (made_->bases[left].base == Base::read) at.left = static_cast<int32_t>(made_->bases[left].index);
+    const bool read = std::ranges::any_of(plan().steps, [&](const Step& step) {
+      for (uint32_t k = 0; k < step.inputs; ++k) {
+        if (root_of(step.first + k) == out) return true;
+      }
+      return false;
+    });
+    if (made_->bases[out].base == Base::output && !read)
+      at.output = static_cast<int32_t>(made_->bases[out].index);
   }
 
   // A sum over the rows of a level, onto what is there.

@@ -31,6 +31,9 @@ struct Recurrence::Compiled {
   struct AtEveryLevel {
     size_t step;
     int64_t row_sum;  // floats in a row that the step adds to a total; 0: it does something else
+    // Of a product: the read that is its left side, and the output that it makes and nothing else; -1:
+    // others.
+    int32_t left = -1, output = -1;
   };
   std::vector<AtEveryLevel> level;
   std::vector<int64_t> read_bytes;  // of reads: a row's
@@ -63,6 +66,7 @@ const Recurrence::Compiled& compiled_for(const Recurrence& r, int64_t rows);
 
 // carried.cpp
 void find_carried(Graph& graph);
+bool is_carried(const Exec& e, size_t output);  // whether nobody but later levels reads it
 int64_t rows_carried(const Exec& e, const Schedule& schedule, size_t output);
 
 }  // namespace reel::plan

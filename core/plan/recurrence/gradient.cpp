@@ -133,6 +133,38 @@ class Backward {
     return shape;
   }
 
+  // Of a read: its only run of rows that are not zero.
+  const Run* one_run(size_t p) const {
+    const Run* only = nullptr;
+    for (const Run& run : schedule_.reads[p]) {
+      if (run.source == Schedule::kNothing) continue;
+      if (only) return nullptr;
+      only = &run;
+    }
+    return only;
+  }
+  Tensor rows_of(const Run& run) { return slice(source(run.source), 0, run.from, run.from + run.count); }
+
+  // Whether all that reads a value outside sums its rows' products with other rows, so that zeros need not be
+  // there.
+  static bool summed_alone(const Gradient& gradient, Id id) {
+    const Graph& graph = gradient.body.graph;
+    for (size_t k = 0; k < graph.nodes.size(); ++k) {
+      const auto in = graph.in(graph.nodes[k]);
+      if (gradient.split->outside[k] == Split::Outside::no || std::ranges::find(in, id) == in.end()) continue;
+      if (!sums_products(graph.nodes[k]) || in[0] == in[1]) return false;
+      const Id other = in[in[0] == id];
+      if (is_given(gradient, other)) return false;
+    }
+    return true;
+  }
+  static bool sums_products(const GraphNode& n) {
+    return n.op->kind == Kind::matmul && n.i[0] == 1 && n.i[1] == 0 && n.shape.rank() == 2;
+  }
+  static bool is_given(const Gradient& gradient, Id id) {
+    return !gradient.body.graph.is_node(id) && gradient.leaves[static_cast<size_t>(id)].what == From::given;
+  }
+
   // What a read of the forward pass reads from.
   Tensor source(int64_t number) {
     const auto outputs = static_cast<int64_t>(r_.body.outputs.size());
@@ -147,7 +179,9 @@ class Backward {
       case From::cotangent: return cotangents_[from.index];
       case From::shared: return g_.x(r_.rows + from.index);
       case From::given:
-        return read_outside(gradient.body, *gradient.split, id) ? given(from.index) : Tensor();
+        if (!read_outside(gradient.body, *gradient.split, id)) return {};
+        return summed_alone(gradient, id) && one_run(from.index) ? rows_of(*one_run(from.index))
+                                                                 : given(from.index);
       case From::reader: break;
     }
     return {};
@@ -168,7 +202,14 @@ class Backward {
                 .dtype = n.dtype,
                 .list = {list.begin(), list.end()}};
       if (call.shape.rank() > 0 && call.shape[0] == kTracedRows) call.shape[0] = schedule_.rows;
-      return record(*n.op, std::vector<Arg>(in.begin(), in.end()), std::move(call));
+      Tensors arguments = in;
+      for (size_t j = 0; j < n.inputs && sums_products(n); ++j) {
+        const Id id = body.graph.in(n)[j];
+        if (!is_given(gradient, id) || in[j].size(0) == schedule_.rows) continue;
+        const Run& run = *one_run(gradient.leaves[static_cast<size_t>(id)].index);
+        arguments[1 - j] = slice(in[1 - j], 0, run.to, run.to + run.count);
+      }
+      return record(*n.op, std::vector<Arg>(arguments.begin(), arguments.end()), std::move(call));
     };
     write(body, split, Split::Outside::before, values_, make);
 

@@ -72,8 +72,8 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
   for (size_t read = 0; read < all_given.size(); ++read) {
     const Given& given = all_given[read];
     const Id p = cut.split.reads[read];
-    int64_t source = -1, at = 0;
-    if (given.id >= 0) {
+    int64_t source = Schedule::kNothing, at = 0;
+    if (given.id >= 0 && !is_zero(given.id)) {
       auto known = std::find(in.begin() + static_cast<std::ptrdiff_t>(first_source), in.end(), given.id);
       if (known == in.end()) known = in.insert(known, given.id);
       source = outputs + (known - in.begin()) - static_cast<int64_t>(first_source);
@@ -121,6 +121,11 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
         {.op = &pick_rows_op, .origin = call.origin, .dtype = r.dtype(), .cut = call.cut, .shape = shape},
         sources, list);
   }
+}
+
+// Whether all of it is zero, whatever a run's constants are.
+bool Batching::is_zero(Id id) const {
+  return to_.is_node(id) && to_.node(id).op == &full_op && to_.node(id).floats < 0;
 }
 
 Id Batching::stretch(Id flat, int64_t begin, const Shape& shape, const GraphNode& call) {

@@ -24,12 +24,23 @@ using Share = std::vector<Schedule::Level>;
 class Running {
  public:
   Running(const Exec& e, const Schedule& schedule, const Compiled& compiled)
-      : e_(e), r_(*e.op.recurrence), schedule_(schedule), c_(compiled) {
+      : e_(e),
+        r_(*e.op.recurrence),
+        schedule_(schedule),
+        c_(compiled),
+        read_(r_.body.outputs.size(), {schedule.rows, 0}) {
     shared_ = Buffer(static_cast<size_t>(std::max<int64_t>(c_.plan->arena_bytes, 1)));
     for (size_t k = 0; k < r_.body.outputs.size(); ++k) {
       outputs_.push_back(e.out.data +
                          r_.offset(k, schedule.rows) * static_cast<int64_t>(size_of(e.out.dtype)));
       carried_.push_back(rows_carried(e, schedule, k));
+    }
+    for (const auto& runs : schedule.reads) {
+      for (const Run& run : runs) {
+        if (run.source == Schedule::kNothing || static_cast<size_t>(run.source) >= outputs_.size()) continue;
+        Schedule::Level& read = read_[static_cast<size_t>(run.source)];
+        read = {std::min(read.begin, run.from), std::max(read.end, run.from + run.count)};
+      }
     }
   }
 
@@ -54,11 +65,15 @@ class Running {
       if (level.begin == level.end) continue;
       thread.place(level);
       const int64_t rows = level.end - level.begin;
-      for (const auto& [step, row_sum] : c.level) {
-        if (rows == 1 && row_sum > 0 && !explained) {
-          thread.add_row(c.plan->steps[step], row_sum);
+      for (const auto& at : c.level) {
+        const Step& step = c.plan->steps[at.step];
+        if (at.output >= 0 && nobody_reads(static_cast<size_t>(at.output), level)) continue;
+        if (at.left >= 0 && thread.reads_nothing(static_cast<size_t>(at.left), level)) {
+          thread.zero_product(step, rows);
+        } else if (rows == 1 && at.row_sum > 0 && !explained) {
+          thread.add_row(step, at.row_sum);
         } else {
-          thread.step(c.plan->steps[step], rows, explained);
+          thread.step(step, rows, explained);
         }
       }
       thread.add_totals();
@@ -150,6 +165,20 @@ class Running {
                    static_cast<size_t>(floats));
     }
 
+    // Of a level at which it was placed.
+    bool reads_nothing(size_t p, Schedule::Level level) const {
+      const Run* run = runs_[p];
+      return run->source == Schedule::kNothing && run->to + run->count >= level.end;
+    }
+    // A product whose left side is zero.
+    void zero_product(const Step& step, int64_t rows) const {
+      if (step.add) return;
+      const Product& p = plan_.products[static_cast<size_t>(step.kernel)];
+      auto* to = reinterpret_cast<float*>(addresses_[step.first + step.inputs]);
+      for (int64_t row = 0; row < rows; ++row)
+        std::memset(to + row * p.c_row, 0, static_cast<size_t>(p.n) * sizeof(float));
+    }
+
     // Where the k-th sum over rows is made.
     std::byte* total(size_t k) const {
       return sums_ ? sums_ + all_.sum_at(k) : all_.outputs_[all_.c_.totals[k].output];
@@ -227,6 +256,11 @@ class Running {
     for (size_t k = 0; k < static_cast<size_t>(bytes) / sizeof(double); ++k) sum[k] += part[k];
   }
 
+  // Whether these rows of an output are read neither by a level nor from outside.
+  bool nobody_reads(size_t output, Schedule::Level rows) const {
+    return is_carried(e_, output) && (rows.end <= read_[output].begin || rows.begin >= read_[output].end);
+  }
+
   // A row of an output, or of an input that holds rows.
   std::byte* row_of(int64_t source, int64_t row, int64_t bytes) const {
     const auto k = static_cast<size_t>(source), outputs = outputs_.size();
@@ -240,6 +274,7 @@ class Running {
   const Compiled& c_;
   Buffer shared_;
   std::vector<std::byte*> outputs_;
+  std::vector<Schedule::Level> read_;  // of outputs: from which row to which levels read them
   std::vector<int64_t> carried_;  // of outputs: after how many rows the first are written again; 0: never
 };
 

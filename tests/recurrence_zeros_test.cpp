@@ -1,0 +1,121 @@
+// Recurrences that begin with zeros: what a product makes of them is left out.
+#include "core/grad.h"
+#include "tests/recurrence_programs.h"
+
+namespace reel {
+namespace {
+
+using namespace tests;
+
+constexpr int64_t kRows = 6, kWidth = 4, kTimes = 5;
+
+Tensor number(double x) { return full({kRows, kWidth}, x); }
+
+// A recurrence over h and c, whose product and whose weights' gradients read both; `first` and `second` are
+// where they begin.
+Program chain_from(const std::function<Tensor(Numbers&)>& first,
+                   const std::function<Tensor(Numbers&)>& second) {
+  return [=](Numbers& n) {
+    const Tensor u = n.parameter({kWidth, kWidth}), v = n.parameter({kWidth, kWidth});
+    const Cell cell = [=](const Tensors& in) -> Tensors {
+      const Tensor h = tanh(matmul(in[1], u) + matmul(in[2], v) + in[0]);
+      return {h, sigmoid(in[2]) * h};
+    };
+    return ending(chain(cell, {first(n), second(n)}, steps(n, kTimes, {kRows, kWidth})));
+  };
+}
+
+}  // namespace
+
+TEST_CASE("zeros: a state that begins with zeros, with ones, with rows of a parameter") {
+  using Begin = std::function<Tensor(Numbers&)>;
+  const Begin zero = [](Numbers&) { return number(0); }, one = [](Numbers&) { return number(1); },
+              learned = [](Numbers&n) {
+                return n.parameter({kRows, kWidth});
+              };
+  const DefaultDType numbers(DType::f64);
+  for (const Begin& first : {zero, one, learned}) {
+    for (const Begin& second : {zero, one, learned}) same(chain_from(first, second));
+  }
+}
+
+TEST_CASE("zeros: levels some of whose rows begin") {
+  for (const bool first : {false, true}) {
+    same([=](Numbers& n) {
+      const Tensor u = n.parameter({kWidth, kWidth});
+      const Cell cell = as_template(
+          [=](const Tensors& in) -> Tensors { return {tanh(matmul(in[0], u) + in[1] * 0.5 + in[2])}; });
+      std::vector<Tensors> inputs = steps(n, 2 * kTimes + 2, {kRows, kWidth});
+      const auto x = [&] {
+        const Tensor next = inputs.back()[0];
+        inputs.pop_back();
+        return next;
+      };
+      const Tensor zero = number(0);
+      Tensors h = {cell({zero, zero, x()})[0], cell({zero, zero, x()})[0]};
+      for (int64_t t = 0; t < kTimes;
+           ++t) {  // one call of each level multiplies zeros, now the first, now the second
+        const auto begins = [&] { return cell({zero, h[0], x()})[0]; };
+        const auto goes_on = [&] { return cell({h[1], zero, x()})[0]; };
+        if (first) {
+          const Tensor a = begins();
+          h = {a, goes_on()};
+        } else {
+          const Tensor b = goes_on();
+          h = {begins(), b};
+        }
+      }
+      return ending({mean(square(h[0])), h[1]});
+    });
+  }
+}
+
+TEST_CASE("zeros: what reads the state of the step before outside of the levels, and not in a sum") {
+  const auto program = [](bool product) {
+    return [product](Numbers& n) {
+      const Tensor u = n.parameter({kWidth, kWidth}), v = n.parameter({kWidth}), w = n.parameter({kWidth, 3});
+      const Cell cell = [=](const Tensors& in) -> Tensors {
+        const Tensor before = product ? in[1] * v : in[1] + v;
+        return {tanh(matmul(in[1], u) + in[0]), matmul(before, w)};
+      };
+      return ending(chain(cell, {number(0)}, steps(n, kTimes, {kRows, kWidth})));
+    };
+  };
+  const DefaultDType numbers(DType::f64);
+  for (const bool product : {false, true}) same(program(product));
+}
+
+TEST_CASE("zeros: the gradient of a gradient") {
+  check_same(
+      [](Numbers& n) {
+        const Tensors values =
+            chain_from([](Numbers&) { return number(0); }, [](Numbers&) { return number(0); })(n);
+        Tensor penalty = values[0];
+        for (const Tensor& g : grad({values[0]}, n.parameters, {.cotangents = {}, .create_graph = true}))
+          penalty = penalty + sum(square(g));
+        return Tensors{penalty};
+      },
+      {"", "-place", "-fuse"}, {1, 2});
+}
+
+TEST_CASE("zeros: a structure found again with another number to begin with") {
+  const DefaultDType numbers(DType::f64);
+  double last = 0;
+  for (const double begin : {0.0, 0.5, 0.0, 0.25, 0.5}) {
+    const auto value = [&] {
+      const Program program =
+          chain_from([=](Numbers&) { return number(begin); }, [](Numbers&) { return number(0); });
+      return run(program, DType::f64, 1)[0][0];
+    };
+    double want = 0;
+    {
+      const Eager eager;
+      want = value();
+    }
+    CHECK(value() == doctest::Approx(want).epsilon(1e-12));
+    CHECK(want != last);
+    last = want;
+  }
+}
+
+}  // namespace reel
