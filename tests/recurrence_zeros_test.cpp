@@ -70,19 +70,20 @@ TEST_CASE("zeros: levels some of whose rows begin") {
   }
 }
 
-TEST_CASE("zeros: what reads the state of the step before outside of the levels, and not in a sum") {
-  const auto program = [](bool product) {
-    return [product](Numbers& n) {
+TEST_CASE("zeros: what reads the state of the step before outside of the levels") {
+  const auto program = [](int how) {
+    return [how](Numbers& n) {
       const Tensor u = n.parameter({kWidth, kWidth}), v = n.parameter({kWidth}), w = n.parameter({kWidth, 3});
       const Cell cell = [=](const Tensors& in) -> Tensors {
-        const Tensor before = product ? in[1] * v : in[1] + v;
-        return {tanh(matmul(in[1], u) + in[0]), matmul(before, w)};
+        const Tensor product = how == 0 ? in[1] * v : matmul(in[1], u);
+        const Tensor before = how == 1 ? in[1] + v : how == 2 ? in[1] * v : in[1];
+        return {tanh(product + in[0]), matmul(before, w)};
       };
       return ending(chain(cell, {number(0)}, steps(n, kTimes, {kRows, kWidth})));
     };
   };
   const DefaultDType numbers(DType::f64);
-  for (const bool product : {false, true}) same(program(product));
+  for (const int how : {0, 1, 2, 3}) same(program(how));
 }
 
 TEST_CASE("zeros: the gradient of a gradient") {

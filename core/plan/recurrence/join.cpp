@@ -83,7 +83,8 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
     for (uint32_t k : calls.order) {
       const Calls::From& from = calls.from(k)[static_cast<size_t>(p)];
       if (from.call < 0) {
-        append(runs, {calls.row[k], source, given.rows[static_cast<size_t>(at++)], calls.rows[k]});
+        const int64_t row = given.rows[static_cast<size_t>(at++)];
+        append(runs, {calls.row[k], source, source == Schedule::kNothing ? 0 : row, calls.rows[k]});
       } else {
         append(runs, {calls.row[k], output_at[from.output], calls.row[static_cast<size_t>(from.call)],
                       calls.rows[k]});
@@ -104,19 +105,26 @@ void Batching::levels_of(const Calls& calls, const Cut& cut, const GraphNode& ca
   for (size_t k = 0; k < cut.split.reads.size(); ++k) {
     const Id p = cut.split.reads[k];
     if (!read_outside(cut.body, cut.split, p)) continue;
+    Shape shape = cut.body.graph.shape(p);
+    shape[0] = schedule.rows;
+    Id zeros = -1;
+    const auto source = [&](const Schedule::Run& run) {
+      if (run.source >= outputs) return in[first_source + static_cast<size_t>(run.source - outputs)];
+      if (run.source != Schedule::kNothing)
+        return values[static_cast<size_t>(cut.split.outputs[static_cast<size_t>(run.source)])];
+      if (zeros < 0)
+        zeros = to_.add({.op = &full_op, .dtype = r.dtype(), .cut = call.cut, .shape = shape}, {});
+      return zeros;
+    };
     std::vector<int64_t> list;
     std::vector<Id> sources;
     list.reserve(3 * schedule.reads[k].size());
     for (const Schedule::Run& run : schedule.reads[k]) {
-      const Id id = run.source < outputs
-                        ? values[static_cast<size_t>(cut.split.outputs[static_cast<size_t>(run.source)])]
-                        : in[first_source + static_cast<size_t>(run.source - outputs)];
+      const Id id = source(run);
       auto at = std::find(sources.begin(), sources.end(), id);
       if (at == sources.end()) at = sources.insert(at, id);
       list.insert(list.end(), {at - sources.begin(), run.from, run.count});
     }
-    Shape shape = cut.body.graph.shape(p);
-    shape[0] = schedule.rows;
     values[static_cast<size_t>(p)] = to_.add(
         {.op = &pick_rows_op, .origin = call.origin, .dtype = r.dtype(), .cut = call.cut, .shape = shape},
         sources, list);
