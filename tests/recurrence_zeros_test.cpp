@@ -99,6 +99,38 @@ TEST_CASE("zeros: the gradient of a gradient") {
       {"", "-place", "-fuse"}, {1, 2});
 }
 
+TEST_CASE("zeros: a weight that is infinite, or no number, shows at the first step") {
+  const DefaultDType numbers(DType::f32);
+  for (const float bad : {INFINITY, NAN}) {
+    for (const bool transposed : {false, true}) {
+      const auto first = [&] {
+        std::vector<float> weights(kWidth * kWidth, 0.5f);
+        weights[6] = bad;  // row 1, column 2
+        Tensor w = Tensor::from(weights, {kWidth, kWidth});
+        if (transposed) w = transpose(w, 0, 1);
+        const Cell cell =
+            once([=](const Tensors& in) -> Tensors { return {tanh(matmul(in[1], w) + in[0])}; });
+        Tensor h = number(0);
+        const Tensor x = number(0.1);
+        Tensors all;
+        for (int64_t t = 0; t < kTimes; ++t) all.push_back(h = cell({x, h})[0]);
+        (void)(mean(h) + mean(all[0])).item();
+        return all[0].to_vector<float>();
+      };
+      std::vector<float> want;
+      {
+        const Eager eager;
+        want = first();
+      }
+      const std::vector<float> got = first();
+      for (size_t k = 0; k < want.size(); ++k) {
+        CHECK(std::isnan(want[k]) == (k % kWidth == (transposed ? 1 : 2)));
+        CHECK(std::isnan(got[k]) == std::isnan(want[k]));
+      }
+    }
+  }
+}
+
 TEST_CASE("zeros: a structure found again with another number to begin with") {
   const DefaultDType numbers(DType::f64);
   double last = 0;

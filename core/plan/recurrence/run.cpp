@@ -1,6 +1,7 @@
 // Runs a recurrence: its levels one after another, on one thread; or what does not depend on each other
 // (rows of a batch, trees) on several, each from the first level to the last without waiting for the others.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "core/kernels/parallel.h"
@@ -68,9 +69,10 @@ class Running {
       for (const auto& at : c.level) {
         const Step& step = c.plan->steps[at.step];
         if (at.output >= 0 && nobody_reads(static_cast<size_t>(at.output), level)) continue;
-        if (at.left >= 0 && thread.reads_nothing(static_cast<size_t>(at.left), level)) {
-          thread.zero_product(step, rows);
-        } else if (rows == 1 && at.row_sum > 0 && !explained) {
+        if (at.left >= 0 && thread.reads_nothing(static_cast<size_t>(at.left), level) &&
+            thread.zero_product(step, rows))
+          continue;
+        if (rows == 1 && at.row_sum > 0 && !explained) {
           thread.add_row(step, at.row_sum);
         } else {
           thread.step(step, rows, explained);
@@ -170,13 +172,20 @@ class Running {
       const Run* run = runs_[p];
       return run->source == Schedule::kNothing && run->to + run->count >= level.end;
     }
-    // A product whose left side is zero.
-    void zero_product(const Step& step, int64_t rows) const {
-      if (step.add) return;
+    // A product whose left side is zero. False where it is none: a weight is infinite, or no number.
+    bool zero_product(const Step& step, int64_t rows) const {
       const Product& p = plan_.products[static_cast<size_t>(step.kernel)];
+      if (p.b_row != 1 && p.b_col != 1) return false;
+      const auto* weight = reinterpret_cast<const float*>(addresses_[step.first + 1]);
+      const int64_t apart = p.b_col == 1 ? p.b_row : p.b_col, lines = p.b_col == 1 ? p.k : p.n;
+      for (int64_t k = 0; k < lines; ++k) {
+        const auto length = static_cast<size_t>(p.k * p.n / lines);
+        if (!std::isfinite(simd::sum_of_squares(weight + k * apart, 0, length))) return false;
+      }
       auto* to = reinterpret_cast<float*>(addresses_[step.first + step.inputs]);
-      for (int64_t row = 0; row < rows; ++row)
+      for (int64_t row = 0; row < rows && !step.add; ++row)
         std::memset(to + row * p.c_row, 0, static_cast<size_t>(p.n) * sizeof(float));
+      return true;
     }
 
     // Where the k-th sum over rows is made.
