@@ -189,6 +189,7 @@ class Compiling {
     }
   }
 
+  // What lets a level leave a product out: rows of its left side that are zero, a result that nobody reads.
   void describe_product(const Step& product, Compiled::AtEveryLevel& at) {
     const auto root_of = [&](uint32_t operand) {
       return static_cast<size_t>(plan().values[static_cast<size_t>(plan().operands[operand])].root);
